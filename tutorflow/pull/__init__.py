@@ -1,0 +1,1 @@
+"""From the sources' files to immutable Parquet in the landing, with one outcome per attempt."""
