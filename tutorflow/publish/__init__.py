@@ -1,0 +1,31 @@
+"""Publishing: what coach tools read, and the one transaction that makes it visible."""
+
+from tutorflow.publish.candidates import Candidates
+from tutorflow.publish.contract import ContractError, check_fit, contract_markdown, misfits
+from tutorflow.publish.database import ServingError
+from tutorflow.publish.publisher import (
+    Run,
+    forget_mart_counts,
+    last_committed_tick,
+    publish,
+    record_run,
+)
+from tutorflow.publish.tables import read_table
+from tutorflow.publish.verdict import CheckResult, Verdict
+
+__all__ = [
+    "Candidates",
+    "CheckResult",
+    "ContractError",
+    "Run",
+    "ServingError",
+    "Verdict",
+    "check_fit",
+    "contract_markdown",
+    "forget_mart_counts",
+    "last_committed_tick",
+    "misfits",
+    "publish",
+    "read_table",
+    "record_run",
+]
