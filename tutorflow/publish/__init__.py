@@ -10,6 +10,8 @@ from tutorflow.publish.publisher import (
     publish,
     record_run,
 )
+from tutorflow.publish.queue import queue, render_queue
+from tutorflow.publish.status import Status, read_status
 from tutorflow.publish.tables import read_table
 from tutorflow.publish.verdict import CheckResult, Verdict
 
@@ -19,6 +21,7 @@ __all__ = [
     "ContractError",
     "Run",
     "ServingError",
+    "Status",
     "Verdict",
     "check_fit",
     "contract_markdown",
@@ -26,6 +29,9 @@ __all__ = [
     "last_committed_tick",
     "misfits",
     "publish",
+    "queue",
+    "read_status",
     "read_table",
     "record_run",
+    "render_queue",
 ]

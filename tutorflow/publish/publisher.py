@@ -64,7 +64,7 @@ def publish(
         contract.check_fit(name, frame)
     _check_ticks(candidates)
     with writing(settings) as connection:
-        committed = _last_tick(connection)
+        committed = last_tick(connection)
         if committed is not None and committed > candidates.as_of:
             raise ServingError(
                 f"not published: {candidates.as_of:%Y-%m-%d %H:%M} is older than what readers see "
@@ -102,9 +102,16 @@ def last_committed_tick(settings: Settings) -> datetime | None:
     if not exists(settings):
         return None
     with reading(settings) as connection:
-        if not sa.inspect(connection).has_table("tick_log"):
-            return None
-        return _last_tick(connection)
+        return last_tick(connection)
+
+
+def last_tick(connection: sa.Connection) -> datetime | None:
+    """As `last_committed_tick`, in a transaction that is already open."""
+    if not sa.inspect(connection).has_table("tick_log"):
+        return None
+    column = contract.metadata().tables["tick_log"].c.as_of
+    latest: datetime | None = connection.scalar(sa.select(sa.func.max(column)))
+    return None if latest is None else to_aware_utc(latest)
 
 
 def forget_mart_counts(settings: Settings) -> None:
@@ -132,12 +139,6 @@ def _write(connection: sa.Connection, name: str, frame: pd.DataFrame) -> int:
     return tables.upsert(connection, name, frame)
 
 
-def _last_tick(connection: sa.Connection) -> datetime | None:
-    column = contract.metadata().tables["tick_log"].c.as_of
-    latest: datetime | None = connection.scalar(sa.select(sa.func.max(column)))
-    return None if latest is None else to_aware_utc(latest)
-
-
 def _mart_counts(verdict: Verdict, as_of: datetime) -> pd.DataFrame:
     counts = pd.Series(dict(verdict.mart_counts), dtype="int64")
     return pd.DataFrame(
@@ -147,7 +148,7 @@ def _mart_counts(verdict: Verdict, as_of: datetime) -> pd.DataFrame:
 
 def _write_run(connection: sa.Connection, run: Run, verdict: Verdict | None) -> None:
     if run.published_as_of is None:
-        run = replace(run, published_as_of=_last_tick(connection))
+        run = replace(run, published_as_of=last_tick(connection))
     row = {
         "run_id": run.run_id,
         "state": run.state,
