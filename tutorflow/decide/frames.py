@@ -1,0 +1,391 @@
+"""What the decision reads: mart rows of the learners in question, as pandas frames.
+
+A window is ``[start, end)``. Frames of rows (responses, sessions) hold the learners with newly
+landed events and those with an open alert, from ``LOOKBACK`` before the window; frames about
+silence (calendar, enrolments, assignments, low scores) hold every learner whose deadline can fall
+into the window. Nothing with ``known_at`` at or after ``end`` is read, with one exception that
+can only silence a signal, never raise one: the time at which a learner came back
+(``next_activity_at``) is an event's own time, not a whole day's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import duckdb
+import pandas as pd
+
+LOOKBACK = timedelta(days=42)  # 28 days to re-arm + 14 days of repeated sessions
+CALENDAR_DAYS = 35  # how long the calendar follows a silence
+
+RESPONSE_COLUMNS = """
+    event_id, learner_id, course_id, module_id, item_id, skill_id, session_id, responded_at,
+    known_at, response_number, opportunity, is_first_attempt, is_correct, is_unaided, hints_used,
+    response_seconds, consecutive_wrong, consecutive_correct, consecutive_unaided_correct,
+    longest_correct_run, misses_of_last_10, first_tries_of_last_10, unaided_correct_of_last_3,
+    wrong_of_last_5, accuracy_of_last_20, accuracy_of_previous_40, log_seconds_z,
+    log_seconds_count_of_last_20, hints_in_module, p_mastery_before, p_mastery_after, p_mastery_max
+"""
+
+RESPONSES = f"""
+    select {RESPONSE_COLUMNS}
+    from marts.responses
+    where learner_id in (select learner_id from decide_learners)
+        and known_at >= $start - $lookback and known_at < $end
+    order by learner_id, course_id, response_number
+"""
+
+SESSIONS = """
+    select
+        session_id, learner_id, course_id, started_at, ended_at, known_at, is_explicitly_ended,
+        response_count, event_count, hint_count, items_abandoned, has_open_item, session_number
+    from marts.learning_sessions
+    where learner_id in (select learner_id from decide_learners)
+        and known_at >= $start - $lookback and known_at < $end
+    order by learner_id, course_id, known_at, session_id
+"""
+
+ITEMS = """
+    select
+        course_id, item_id, known_at,
+        sum(seconds_sum_ms) over item / 1000.0
+            / nullif(sum(seconds_count) over item, 0) as item_mean_seconds,
+        cast(sum(seconds_count) over item as bigint) as item_seconds_count
+    from marts.item_days
+    where (course_id, item_id) in (select (course_id, item_id) from decide_items)
+        and known_at < $end
+    window item as (
+        partition by course_id, item_id order by activity_date
+        rows between unbounded preceding and current row
+    )
+    order by known_at, course_id, item_id
+"""
+
+# One row per learner, course and calendar day from the first activity to 35 days after the last.
+CALENDAR = f"""
+    with days as (
+        select
+            *,
+            lead(first_activity_at) over (
+                partition by learner_id, course_id order by activity_date
+            ) as next_activity_at
+        from marts.learner_days
+        where activity_date > cast($first_day as date) - {2 * CALENDAR_DAYS}
+            and activity_date <= cast($last_day as date) + 2
+    ),
+
+    calendar as (
+        select unnest(range(cast($first_day as date), cast($last_day as date) + 1, interval 1 day))
+            ::date as calendar_date
+    ),
+
+    spans as (
+        select
+            days.learner_id,
+            days.course_id,
+            calendar.calendar_date,
+            max(days.last_activity_at) as last_activity_at,
+            max(days.activity_date) as last_active_date,
+            arg_max(days.next_activity_at, days.activity_date) as next_activity_at,
+            count(*) filter (days.activity_date > calendar.calendar_date - 28)
+                as active_days_of_last_28,
+            count(*) filter (days.activity_date > calendar.calendar_date - 7)
+                as active_days_of_last_7,
+            coalesce(sum(days.event_count) filter (
+                days.activity_date > calendar.calendar_date - 7
+            ), 0) as event_count_of_last_7_days,
+            coalesce(sum(days.event_count) filter (
+                days.activity_date <= calendar.calendar_date - 7
+            ), 0) as event_count_of_previous_4_weeks,
+            least(
+                count(*) filter (days.activity_date between
+                    calendar.calendar_date - 13 and calendar.calendar_date - 7),
+                count(*) filter (days.activity_date between
+                    calendar.calendar_date - 20 and calendar.calendar_date - 14),
+                count(*) filter (days.activity_date between
+                    calendar.calendar_date - 27 and calendar.calendar_date - 21),
+                count(*) filter (days.activity_date between
+                    calendar.calendar_date - 34 and calendar.calendar_date - 28)
+            ) as min_active_days_of_previous_4_weeks
+        from calendar
+        inner join days
+            on days.activity_date <= calendar.calendar_date
+            and days.activity_date > calendar.calendar_date - {CALENDAR_DAYS}
+        group by all
+    )
+
+    select
+        learner_id,
+        course_id,
+        calendar_date,
+        last_activity_at,
+        next_activity_at,
+        active_days_of_last_7,
+        active_days_of_last_28,
+        cast(event_count_of_last_7_days as bigint) as event_count_of_last_7_days,
+        cast(event_count_of_previous_4_weeks as bigint) as event_count_of_previous_4_weeks,
+        event_count_of_previous_4_weeks / 4.0 as mean_event_count_of_previous_4_weeks,
+        min_active_days_of_previous_4_weeks,
+        percent_rank() over cohort as cohort_share_below,
+        count(*) over (partition by course_id, calendar_date) as cohort_size,
+        cast(calendar_date as varchar) as day_id,
+        cast(last_active_date as varchar) as last_active_day_id
+    from spans
+    window cohort as (partition by course_id, calendar_date order by active_days_of_last_28)
+    order by learner_id, course_id, calendar_date
+"""
+
+ENROLMENTS = """
+    with enrolled as (
+        select
+            learner_id, course_id,
+            min(greatest(occurred_at, coalesce(due_at, occurred_at))) as starts_at
+        from marts.events
+        where event_type = 'learner_enrolled' and known_at < $end
+        group by all
+        union
+        select learner_id, course_id, starts_at from roster_enrolments
+    ),
+
+    starts as (
+        select learner_id, course_id, min(starts_at) as starts_at
+        from enrolled
+        group by all
+    ),
+
+    first_days as (
+        select learner_id, course_id, min(first_activity_at) as first_activity_at
+        from marts.learner_days
+        group by all
+    )
+
+    select
+        starts.learner_id, starts.course_id, starts.starts_at,
+        starts.starts_at as known_at, first_days.first_activity_at,
+        'enrolled' as enrolment_id
+    from starts
+    left join first_days using (learner_id, course_id)
+    where starts.starts_at < $end
+    order by 1, 2
+"""
+
+ASSIGNMENTS = """
+    with submitted as (
+        select learner_id, course_id, item_id, min(known_at) as submitted_at
+        from marts.events
+        where event_type = 'assignment_submitted'
+        group by all
+    )
+
+    select
+        due.event_id, due.learner_id, due.course_id, due.item_id, due.occurred_at as due_at,
+        due.known_at, submitted.submitted_at,
+        row_number() over (
+            partition by due.learner_id, due.course_id order by due.occurred_at, due.item_id
+        ) as assignment_number
+    from marts.events as due
+    left join submitted using (learner_id, course_id, item_id)
+    where due.event_type = 'assignment_due' and due.known_at < $end
+    order by learner_id, course_id, due_at, item_id
+"""
+
+LOW_SCORES = f"""
+    with scores as (
+        select
+            event_id, learner_id, course_id, item_id, known_at,
+            score / nullif(score_max, 0) as score_share
+        from marts.events
+        where event_type = 'assessment_scored' and score is not null
+            and known_at >= $start - interval {CALENDAR_DAYS} day and known_at < $end
+    )
+
+    select
+        scores.*,
+        min(greatest(days.first_activity_at, scores.known_at)) as next_activity_at
+    from scores
+    left join marts.learner_days as days
+        on days.learner_id = scores.learner_id
+        and days.course_id = scores.course_id
+        and days.last_activity_at > scores.known_at
+    group by all
+    order by learner_id, course_id, known_at, event_id
+"""
+
+DAYS = """
+    select
+        learner_id, course_id, first_activity_at, last_activity_at, known_at, event_count,
+        response_count, time_precision,
+        count(*) over (
+            partition by learner_id, course_id order by activity_date
+            rows between unbounded preceding and current row
+        ) as active_days
+    from marts.learner_days
+    where learner_id in (select learner_id from decide_learners) and first_activity_at < $end
+    order by learner_id, course_id, activity_date
+"""
+
+# The last answer before the window and every answer in it.
+ANSWER_FACTS = """
+    select learner_id, course_id, known_at, response_number, accuracy_of_last_20
+    from marts.responses
+    where learner_id in (select learner_id from decide_learners) and known_at < $end
+    qualify coalesce(
+        lead(known_at) over (partition by learner_id, course_id order by response_number), $end
+    ) >= $start
+    order by known_at, event_id
+"""
+
+SUBMISSIONS = """
+    select learner_id, course_id, item_id, known_at
+    from marts.events
+    where event_type = 'assignment_submitted' and known_at >= $start and known_at < $end
+        and learner_id in (select learner_id from decide_learners)
+    order by known_at, event_id
+"""
+
+WITHDRAWALS = """
+    select learner_id, course_id, event_type, known_at
+    from marts.events
+    where event_type in ('learner_withdrew', 'learner_enrolled') and known_at < $end
+    order by known_at, event_id
+"""
+
+SOURCE_COURSES = "select distinct source, course_id from marts.events"
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of one window; columns as in the queries above."""
+
+    responses: pd.DataFrame
+    learning_sessions: pd.DataFrame
+    calendar: pd.DataFrame
+    enrolments: pd.DataFrame
+    assignments: pd.DataFrame
+    low_scores: pd.DataFrame
+    days: pd.DataFrame
+    answer_facts: pd.DataFrame
+    submissions: pd.DataFrame
+    enrolment_changes: pd.DataFrame
+    source_courses: pd.DataFrame
+
+
+def load_frames(
+    warehouse: duckdb.DuckDBPyConnection,
+    learners: list[str] | None,
+    start: datetime,
+    end: datetime,
+    zone: str,
+    roster_enrolments: pd.DataFrame,
+) -> Frames:
+    """Frames for the window ``[start, end)`` (naive UTC).
+
+    ``learners`` are those whose rows changed or who have an open alert; None means all.
+    """
+    _register(warehouse, learners, roster_enrolments)
+    window = {"start": start, "end": end}
+
+    def fetch(query: str, **more: object) -> pd.DataFrame:
+        used = {k: v for k, v in {**window, **more}.items() if f"${k}" in query}
+        return frame(warehouse, query, used)
+
+    responses = fetch(RESPONSES, lookback=LOOKBACK)
+    warehouse.register(
+        "decide_items", responses[["course_id", "item_id"]].drop_duplicates().dropna()
+    )
+    first_day, last_day = _days(start, end, zone)
+    return Frames(
+        responses=_with_item_means(responses, fetch(ITEMS)),
+        learning_sessions=fetch(SESSIONS, lookback=LOOKBACK),
+        calendar=_with_day_ends(
+            fetch(CALENDAR, first_day=first_day, last_day=last_day), pd.Timestamp(end), zone
+        ),
+        enrolments=fetch(ENROLMENTS),
+        assignments=fetch(ASSIGNMENTS),
+        low_scores=fetch(LOW_SCORES),
+        days=fetch(DAYS),
+        answer_facts=fetch(ANSWER_FACTS),
+        submissions=fetch(SUBMISSIONS),
+        enrolment_changes=fetch(WITHDRAWALS),
+        source_courses=fetch(SOURCE_COURSES),
+    )
+
+
+def frame(
+    warehouse: duckdb.DuckDBPyConnection, query: str, parameters: object = None
+) -> pd.DataFrame:
+    """Query result through Arrow: uuid as text, timestamps in microseconds."""
+    table = warehouse.execute(query, parameters).to_arrow_table()  # type: ignore[arg-type]
+    result: pd.DataFrame = table.to_pandas()
+    return result
+
+
+def day_end(dates: pd.Series, zone: str) -> pd.Series:
+    """The last instant (a microsecond before midnight) of local days, as naive UTC."""
+    midnight = pd.to_datetime(dates) + pd.Timedelta(days=1)
+    utc = midnight.dt.tz_localize(zone, ambiguous=True, nonexistent="shift_forward")
+    naive = utc.dt.tz_convert("UTC").dt.tz_localize(None)
+    return (naive - pd.Timedelta(microseconds=1)).astype("datetime64[us]")
+
+
+def _register(
+    warehouse: duckdb.DuckDBPyConnection,
+    learners: list[str] | None,
+    roster_enrolments: pd.DataFrame,
+) -> None:
+    if learners is None:
+        warehouse.execute(
+            "create or replace temp table decide_learners as "
+            "select distinct learner_id from marts.learner_days"
+        )
+    else:
+        warehouse.register("decide_learners_text", pd.DataFrame({"id": learners}, dtype="str"))
+        warehouse.execute(
+            "create or replace temp table decide_learners as "
+            "select distinct cast(id as uuid) as learner_id from decide_learners_text"
+        )
+    enrolments = roster_enrolments[["learner_id", "course_id", "starts_at"]]
+    warehouse.register(
+        "roster_enrolments_text",
+        enrolments.astype({"learner_id": "str", "course_id": "str", "starts_at": "datetime64[us]"}),
+    )
+    warehouse.execute(
+        "create or replace temp view roster_enrolments as select "
+        "cast(learner_id as uuid) as learner_id, course_id, starts_at from roster_enrolments_text"
+    )
+
+
+def _days(start: datetime, end: datetime, zone: str) -> tuple[str, str]:
+    """The local days whose end, or whose next day, can matter for a window."""
+    local = pd.DatetimeIndex([start, end]).tz_localize("UTC").tz_convert(zone)
+    return (
+        str((local[0] - pd.Timedelta(days=2)).date()),
+        str((local[1] - pd.Timedelta(microseconds=1)).date()),
+    )
+
+
+def _with_day_ends(calendar: pd.DataFrame, end: pd.Timestamp, zone: str) -> pd.DataFrame:
+    dates = pd.to_datetime(calendar["calendar_date"])
+    calendar["known_at"] = day_end(dates, zone)
+    calendar["next_day_end_at"] = day_end(dates + pd.Timedelta(days=1), zone)
+    return calendar[calendar["known_at"] < end].reset_index(drop=True)
+
+
+def _with_item_means(responses: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    """Join each response with its item's mean time as of the end of the day before."""
+    if responses.empty or items.empty:
+        return responses.assign(item_mean_seconds=float("nan"), item_seconds_count=0)
+    keyed = responses.assign(row=range(len(responses)), item_id=responses["item_id"].fillna(""))
+    joined = pd.merge_asof(
+        keyed.sort_values("responded_at"),
+        items.rename(columns={"known_at": "item_known_at"}),
+        left_on="responded_at",
+        right_on="item_known_at",
+        by=["course_id", "item_id"],
+        allow_exact_matches=False,
+    )
+    joined = joined.sort_values("row").reset_index(drop=True)
+    return joined.drop(columns=["row", "item_known_at"]).assign(
+        item_seconds_count=joined["item_seconds_count"].fillna(0)
+    )

@@ -1,0 +1,228 @@
+"""Hand-off notes: what a colleague would say in five lines, written from stored columns only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from tutorflow.decide.alerts import Alert, Evidence
+from tutorflow.decide.frames import frame
+from tutorflow.policy.model import Policy
+
+# What the AI tutor did, and how the learner was doing, in the week before each note.
+BEFORE_THE_NOTE = """
+    with asked as (
+        select alert_id, cast(learner_id as uuid) as learner_id, course_id, fired_at, written_at
+        from asked_notes
+    ),
+
+    done as (
+        select
+            asked.alert_id,
+            count(*) filter (events.event_type = 'hint_requested') as hints,
+            count(*) filter (events.event_type = 'explanation_viewed') as explanations,
+            count(*) filter (events.event_type = 'difficulty_changed') as difficulty_changes,
+            max(events.occurred_at) filter (events.event_type = 'difficulty_changed')
+                as difficulty_changed_at,
+            count(*) filter (events.event_type = 'message_sent' and events.actor = 'ai_tutor')
+                as messages,
+            count(*) filter (events.event_type = 'message_sent' and events.actor = 'coach')
+                as coach_messages,
+            max(events.occurred_at) filter (
+                events.event_type = 'message_sent' and events.actor = 'coach'
+            ) as coach_message_at,
+            arg_max(coalesce(events.module_id, events.item_id), events.occurred_at) filter (
+                events.is_activity
+            ) as last_place,
+            max(events.occurred_at) filter (events.is_activity) as last_activity_at
+        from asked
+        inner join marts.events as events
+            on events.learner_id = asked.learner_id
+            and events.course_id = asked.course_id
+            and events.known_at < asked.written_at
+            and events.occurred_at >= asked.written_at - interval 14 day
+        group by asked.alert_id
+    ),
+
+    answers as (
+        select
+            asked.alert_id,
+            responses.is_correct,
+            responses.known_at,
+            row_number() over (
+                partition by asked.alert_id
+                order by responses.known_at desc, responses.response_number desc
+            ) as back
+        from asked
+        inner join marts.responses as responses
+            on responses.learner_id = asked.learner_id
+            and responses.course_id = asked.course_id
+            and responses.known_at <= asked.fired_at
+            and responses.known_at < asked.written_at
+    ),
+
+    accuracy as (
+        select
+            alert_id,
+            count(*) filter (back <= 4) as recent_answers,
+            count(*) filter (back <= 4 and is_correct) as recent_right,
+            count(*) filter (back between 5 and 13) as earlier_answers,
+            count(*) filter (back between 5 and 13 and is_correct) as earlier_right
+        from answers
+        where back <= 13
+        group by alert_id
+    )
+
+    select asked.alert_id, done.* exclude (alert_id), accuracy.* exclude (alert_id)
+    from asked
+    left join done using (alert_id)
+    left join accuracy using (alert_id)
+"""
+
+
+def write_notes(
+    warehouse: duckdb.DuckDBPyConnection,
+    requests: list[tuple[datetime, Alert, tuple[Evidence, ...]]],
+    policy: Policy,
+    titles: Mapping[str, str],
+    earlier: Mapping[str, list[tuple[datetime, str]]],
+) -> pd.DataFrame:
+    """Rows of ``handoff_notes``, the latest request per alert.
+
+    ``earlier`` lists, per learner, (closed at, close reason) of alerts before.
+    """
+    latest = {alert.alert_id: (at, alert, evidence) for at, alert, evidence in requests}
+    if not latest:
+        return pd.DataFrame()
+    asked = pd.DataFrame(
+        [
+            {
+                "alert_id": alert_id,
+                "learner_id": alert.key[0],
+                "course_id": alert.key[1],
+                "fired_at": max(e.signal.fired_at for e in evidence),
+                "written_at": at,
+            }
+            for alert_id, (at, alert, evidence) in latest.items()
+        ]
+    )
+    warehouse.register("asked_notes", asked)
+    history = {row["alert_id"]: row for row in frame(warehouse, BEFORE_THE_NOTE).to_dict("records")}
+    warehouse.unregister("asked_notes")
+    return pd.DataFrame(
+        [
+            _note(at, alert, evidence, history.get(alert_id, {}), policy, titles, earlier)
+            for alert_id, (at, alert, evidence) in latest.items()
+        ]
+    )
+
+
+def _note(
+    at: datetime,
+    alert: Alert,
+    evidence: tuple[Evidence, ...],
+    history: Mapping[str, Any],
+    policy: Policy,
+    titles: Mapping[str, str],
+    earlier: Mapping[str, list[tuple[datetime, str]]],
+) -> dict[str, Any]:
+    lead = max(evidence, key=lambda e: (e.signal.alert_tier, e.signal.fired_at, e.signal.signal_id))
+    entry = policy.rules[lead.signal.rule_id]
+    subject = titles.get(lead.signal.subject_id, lead.signal.subject_id) or "the course"
+    sentences = list(dict.fromkeys(e.signal.sentence for e in evidence))
+    changed_at = min(e.signal.fired_at for e in evidence)
+    changed = _what_changed(history)
+    level, basis = alert.confidence(policy)
+    return {
+        "alert_id": alert.alert_id,
+        "objective": entry.objective.format(subject=subject),
+        "observed_issue": "; ".join(sentences),
+        "what_changed": changed,
+        "changed_at": changed_at,
+        "severity": f"alert tier {alert.alert_tier}, confidence {level} ({basis})",
+        "was_doing": _was_doing(history, subject),
+        "why_now": f"{changed}; noticed {changed_at:%d %b %H:%M} UTC",
+        "ai_tried": _ai_tried(history),
+        "humans_tried": _humans_tried(history, earlier.get(alert.key[0], []), at),
+        "next_action": entry.action.format(subject=subject),
+        "minutes": entry.minutes,
+        "draft_message": _draft(alert.key[2], subject),
+        "written_at": at,
+    }
+
+
+def _count(history: Mapping[str, Any], name: str) -> int:
+    value = history.get(name)
+    return 0 if value is None or pd.isna(value) else int(value)
+
+
+def _what_changed(history: Mapping[str, Any]) -> str:
+    earlier, right = _count(history, "earlier_answers"), _count(history, "earlier_right")
+    recent, now = _count(history, "recent_answers"), _count(history, "recent_right")
+    if earlier >= 3 and recent >= 2:
+        return f"{right} of the {earlier} answers before were right, {now} of the last {recent} are"
+    last = history.get("last_activity_at")
+    if last is not None and not pd.isna(last):
+        return f"last seen {last:%d %b %H:%M} UTC"
+    return "no activity in the two weeks before"
+
+
+def _was_doing(history: Mapping[str, Any], subject: str) -> str:
+    place = history.get("last_place")
+    if place is None or pd.isna(place):
+        return f"nothing in the last two weeks; the matter is {subject}"
+    return f"last worked on {place}"
+
+
+def _ai_tried(history: Mapping[str, Any]) -> str:
+    tried = []
+    for name, one, many in (
+        ("hints", "1 hint", "{} hints"),
+        ("explanations", "1 explanation", "{} explanations"),
+        ("messages", "1 message", "{} messages"),
+    ):
+        count = _count(history, name)
+        if count:
+            tried.append(one if count == 1 else many.format(count))
+    changes = _count(history, "difficulty_changes")
+    if changes:
+        tried.append(f"difficulty changed {'once' if changes == 1 else f'{changes} times'}")
+    return "AI: " + (", ".join(tried) if tried else "nothing on record in the last two weeks")
+
+
+def _humans_tried(
+    history: Mapping[str, Any], earlier: list[tuple[datetime, str]], at: datetime
+) -> str:
+    said = []
+    messages = _count(history, "coach_messages")
+    if messages:
+        days = (at - history["coach_message_at"]).days
+        said.append(f"{messages} coach message{'s' if messages > 1 else ''}, last {_ago(days)}")
+    past = [(when, reason) for when, reason in earlier if when < at]
+    if past:
+        when, reason = max(past)
+        said.append(
+            f"an earlier alert closed {_ago((at - when).days)} ({reason.replace('_', ' ')})"
+        )
+    return "People: " + ("; ".join(said) if said else "no contact on record")
+
+
+def _ago(days: int) -> str:
+    return "today" if days == 0 else "yesterday" if days == 1 else f"{days} days ago"
+
+
+def _draft(layer: str, subject: str) -> str:
+    opening = {
+        "content": f"I saw you put real work into {subject}. The next step is a tricky one for "
+        "many people. Shall we do one example together and see what clicks?",
+        "confidence": "I saw you stay with some hard items. Let us take one together at your own "
+        "pace; you choose which.",
+        "compliance": "It has been a little while, and I wanted to say hello. If it helps, there "
+        "is one small task of five minutes waiting. Is anything getting in the way?",
+        "safety": "I read your message and I am glad you wrote it. I would like to talk today.",
+    }[layer]
+    return f"[Draft by the system, please edit] {opening}"

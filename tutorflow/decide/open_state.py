@@ -1,0 +1,210 @@
+"""Open state out of the serving database, where the last committed tick left it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from tutorflow.decide.alerts import Alert, Evidence, Hold, OpenState, Signal, delivered_today
+from tutorflow.decide.states import Spell, StateTracker
+from tutorflow.decide.working_time import Coach
+from tutorflow.policy.model import Policy
+from tutorflow.publish import read_table
+from tutorflow.settings import Settings
+
+MEMORY = timedelta(days=29)  # longest cooldown (28 days) and re-open grace (14 days) allowed
+IDS_AT_ONCE = 5_000
+
+
+@dataclass
+class Opened:
+    """The open state, and who it concerns."""
+
+    state: OpenState
+    tracker: StateTracker
+    learners: set[str]
+    last_watermark: datetime | None
+    closed_before: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
+    delivered_rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def use_coaches(self, coaches: Mapping[str, Coach]) -> None:
+        """Count what has been delivered by the coaches' own days."""
+        self.state.delivered = delivered_today(self.delivered_rows, coaches)
+
+    def remember_signals(self, settings: Settings, start: datetime) -> None:
+        """Know which signals of the window have been decided already."""
+        rows = read_table(settings, "signals", lambda t: t.c.fired_at >= start)
+        self.state.recorded.update(rows["signal_id"])
+
+    def load_spells(self, settings: Settings, learners: Iterable[str]) -> None:
+        """The current state of the learners that may be judged in this window."""
+        ids = sorted(learners)
+        for begin in range(0, len(ids), IDS_AT_ONCE):
+            some = ids[begin : begin + IDS_AT_ONCE]
+            _add_spells(
+                self.tracker,
+                read_table(settings, "learner_states", {"learner_id": some, "until": None}),
+            )
+
+
+def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
+    """What is open at ``first`` (naive UTC), the start of the first tick to decide."""
+    alerts = read_table(
+        settings,
+        "alerts",
+        lambda t: sa.or_(t.c.status != "closed", t.c.closed_at >= first - MEMORY),
+    )
+    evidence = _evidence_of(settings, alerts["alert_id"])
+    state = OpenState()
+    for row in _records(alerts.sort_values("opened_at")):
+        alert = _alert(row, evidence.get(row["alert_id"], []))
+        state.alerts[alert.key] = alert
+    for row in _records(read_table(settings, "suppressions", {"released_at": None})):
+        hold = Hold(**row)
+        state.holds[hold.suppression_id] = hold
+    _load_cooling(settings, state)
+    tracker = StateTracker(policy)
+    dwell = timedelta(hours=policy.states.dwell_hours)
+    spells = read_table(
+        settings,
+        "learner_states",
+        lambda t: sa.and_(
+            t.c.until.is_(None),
+            sa.or_(t.c.since > first - dwell, t.c.state.in_(("recovering", "paused"))),
+        ),
+    )
+    _add_spells(tracker, spells)
+    for who, spell in tracker.spells.items():
+        tracker.timers[who] = spell.since + dwell
+        if spell.state == "paused":
+            tracker.timers[who] = first
+        if spell.state == "recovering":
+            tracker.timers[who] = max(first, _recovering_until(state, who, policy, spell))
+    learners = {key[0] for key, alert in state.alerts.items() if alert.status != "closed"}
+    learners |= {hold.learner_id for hold in state.holds.values()}
+    learners |= {who[0] for who in tracker.spells}
+    return Opened(
+        state,
+        tracker,
+        learners,
+        _last_watermark(settings),
+        _closed_before(alerts),
+        _records(read_table(settings, "alerts", lambda t: t.c.delivered_at > first - MEMORY)),
+    )
+
+
+def _recovering_until(state: OpenState, who: tuple[str, str], policy: Policy, spell: Spell) -> Any:
+    lasts = timedelta(hours=policy.states.recovering_hours)
+    closed = [
+        alert.closed_at + lasts
+        for key, alert in state.alerts.items()
+        if key[:2] == who and alert.closed_at is not None and alert.close_reason == "recovered"
+    ]
+    return max(closed, default=spell.since + lasts)
+
+
+def _alert(row: Mapping[str, Any], evidence: list[Evidence]) -> Alert:
+    return Alert(
+        alert_id=row["alert_id"],
+        key=(row["learner_id"], row["course_id"], row["layer"]),
+        alert_tier=row["alert_tier"],
+        opening_tier=row["opening_tier"],
+        opened_at=row["opened_at"],
+        policy_version=row["policy_version"],
+        status=row["status"],
+        coach_id=row["coach_id"],
+        owner_role=row["owner_role"],
+        channel=row["channel"],
+        delivered_at=row["delivered_at"],
+        delivered_to=row["delivered_to"],
+        delivered_tier=row["delivered_tier"],
+        priority=row["priority"],
+        risen_at=row["risen_at"],
+        due_at=row["due_at"],
+        closed_at=row["closed_at"],
+        close_reason=row["close_reason"],
+        reopened_count=row["reopened_count"],
+        evidence=evidence,
+    )
+
+
+def _evidence_of(settings: Settings, alert_ids: Iterable[str]) -> dict[str, list[Evidence]]:
+    ids = sorted(alert_ids)
+    found: dict[str, list[Evidence]] = {}
+    for begin in range(0, len(ids), IDS_AT_ONCE):
+        some = ids[begin : begin + IDS_AT_ONCE]
+        evidence = read_table(settings, "alert_evidence", {"alert_id": some})
+        signals = _signals(settings, evidence["signal_id"])
+        for row in _records(evidence.sort_values(["fired_at", "signal_id"])):
+            signal = signals[row["signal_id"]]
+            found.setdefault(row["alert_id"], []).append(Evidence(signal, row["recovered_at"]))
+    return found
+
+
+def _signals(settings: Settings, signal_ids: Iterable[str]) -> dict[str, Signal]:
+    ids = sorted(set(signal_ids))
+    found: dict[str, Signal] = {}
+    for begin in range(0, len(ids), IDS_AT_ONCE):
+        rows = read_table(settings, "signals", {"signal_id": ids[begin : begin + IDS_AT_ONCE]})
+        for row in _records(rows[list(Signal._fields)]):
+            found[row["signal_id"]] = Signal(**row)
+    return found
+
+
+def _load_cooling(settings: Settings, state: OpenState) -> None:
+    waiting = [h for h in state.holds.values() if h.reason == "cooldown" and h.signal_id]
+    signals = _signals(settings, [hold.signal_id or "" for hold in waiting])
+    state.cooling = {signal_id: Evidence(signal) for signal_id, signal in signals.items()}
+
+
+def _add_spells(tracker: StateTracker, rows: pd.DataFrame) -> None:
+    for row in _records(rows):
+        who = (row["learner_id"], row["course_id"])
+        if who not in tracker.spells:
+            tracker.spells[who] = Spell(row["state"], row["since"], row["reason"])
+
+
+def _closed_before(alerts: pd.DataFrame) -> dict[str, list[tuple[datetime, str]]]:
+    closed: dict[str, list[tuple[datetime, str]]] = {}
+    for row in _records(alerts):
+        if row["closed_at"] is not None:
+            closed.setdefault(row["learner_id"], []).append((row["closed_at"], row["close_reason"]))
+    return closed
+
+
+def _last_watermark(settings: Settings) -> datetime | None:
+    log = read_table(
+        settings,
+        "tick_log",
+        lambda t: t.c.as_of == sa.select(sa.func.max(t.c.as_of)).scalar_subquery(),
+    )
+    if log.empty:
+        return None
+    times = [
+        datetime.fromisoformat(text) for text in json.loads(log["watermarks"].iloc[0]).values()
+    ]
+    return min(times) if times else None
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Plain Python values: datetimes instead of Timestamps, None instead of NaN and NaT."""
+    return [
+        {name: _plain(value) for name, value in record.items()}
+        for record in rows.to_dict("records")
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, pd.Timestamp):
+        return value.to_pydatetime()
+    if isinstance(value, float) and value != value:
+        return None
+    return value

@@ -1,0 +1,123 @@
+"""What a rule is: one small function over a mart that says where its condition holds.
+
+A rule function takes a frame of one mart (sorted by learner, course and time) and keyword
+parameters with annotated bounds, and returns a :class:`Condition`. Its signature *is* the schema
+of its policy entry: the policy file is checked against it, so a rule and its numbers cannot drift.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import ConfigDict, Field, TypeAdapter, create_model
+
+Count = Annotated[int, Field(ge=1, le=1000)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Hours = Annotated[float, Field(gt=0, le=24 * 365)]
+Days = Annotated[float, Field(gt=0, le=365)]
+QuietDays = Annotated[float, Field(ge=1, le=28)]  # the calendar follows a silence for 35 days
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Score = Annotated[float, Field(gt=0, le=100)]
+
+Subject = Literal["skill", "item", "module", "session", "learner"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Where a rule's condition holds, row by row.
+
+    ``rows``      the rows judged; columns learner_id, course_id, known_at and the anchor column.
+    ``holds``     boolean, same index as ``rows``: is the condition true after this row?
+    ``observed``  the number that is compared; ``threshold`` what it is compared with.
+    ``n``         how many observations the number rests on.
+    ``window``    the span in plain words ("last 20 responses").
+    ``by``        a rule fires where ``holds`` becomes true within these columns and re-arms when
+                  it is false again; empty: every row where it holds fires once.
+    ``evidence``  how many of the latest rows within ``by`` are the evidence (0: the anchor only).
+    ``subject``   the column naming the subject; None: the learner.
+    ``fired_at``  the column with the instant at which the condition was known.
+    ``anchor``    the column with the id of the event that made it true.
+    """
+
+    rows: pd.DataFrame
+    holds: pd.Series
+    observed: pd.Series
+    threshold: float
+    n: pd.Series
+    window: str
+    by: tuple[str, ...] = ("learner_id", "course_id")
+    evidence: int | pd.Series = 0
+    subject: str | None = None
+    fired_at: str = "known_at"
+    anchor: str = "event_id"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule function and what it needs.
+
+    ``mart``        the frame it reads (an attribute of :class:`tutorflow.decide.frames.Frames`).
+    ``needs``       event types without which it sleeps.
+    ``subject``     what it is about.
+    ``is_absence``  judged by silence: it sees time only up to its feed's watermark.
+    ``needs_time_of_day``  sleeps for sources that deliver whole days only.
+    """
+
+    name: str
+    function: Callable[..., Condition]
+    mart: str
+    needs: tuple[str, ...]
+    subject: Subject
+    is_absence: bool
+    needs_time_of_day: bool
+    parameters: TypeAdapter[Any]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").splitlines()[0]
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(
+    *,
+    mart: str,
+    needs: tuple[str, ...],
+    subject: Subject = "learner",
+    is_absence: bool = False,
+    needs_time_of_day: bool = False,
+) -> Callable[[Callable[..., Condition]], Callable[..., Condition]]:
+    """Register a function as the rule of its own name (see the module docstring)."""
+
+    def register(function: Callable[..., Condition]) -> Callable[..., Condition]:
+        name = function.__name__
+        RULES[name] = Rule(
+            name=name,
+            function=function,
+            mart=mart,
+            needs=needs,
+            subject=subject,
+            is_absence=is_absence,
+            needs_time_of_day=needs_time_of_day,
+            parameters=TypeAdapter(parameter_model(function)),
+        )
+        return function
+
+    return register
+
+
+def parameter_model(function: Callable[..., Condition]) -> Any:
+    """A pydantic model of a rule function's keyword parameters, unknown keys forbidden."""
+    hints = inspect.get_annotations(function, eval_str=True)
+    fields: Mapping[str, Any] = {
+        name: (hints[name], ... if p.default is p.empty else p.default)
+        for name, p in inspect.signature(function).parameters.items()
+        if p.kind is p.KEYWORD_ONLY
+    }
+    return create_model(function.__name__, __config__=ConfigDict(extra="forbid"), **fields)

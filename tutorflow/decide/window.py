@@ -1,0 +1,324 @@
+"""One window of ticks, from marts and open state to candidates.
+
+The hour is a window of one tick, a backfill or a rehearsal one of many; both come through here.
+Signals are found in one pass over the window; only the fold over time goes tick by tick.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from tutorflow import hours
+from tutorflow.decide import open_state
+from tutorflow.decide.alerts import Changes, Context, OpenState, RecoveryEvent, Signal, TickInput
+from tutorflow.decide.alerts import advance as advance_alerts
+from tutorflow.decide.candidates import build_candidates
+from tutorflow.decide.frames import Frames, frame, load_frames
+from tutorflow.decide.rule import RULES
+from tutorflow.decide.signals import Findings, find
+from tutorflow.decide.states import Fact
+from tutorflow.decide.surroundings import FAR_PAST, surroundings
+from tutorflow.policy import Policy, load_policy
+from tutorflow.publish import Candidates, last_committed_tick
+from tutorflow.pull import source_watermarks
+from tutorflow.roster import load_roster
+from tutorflow.settings import Settings
+from tutorflow.warehouse import open_warehouse
+
+LATEST_LOOK_BACK = timedelta(days=60)  # how far back a late event can still be accounted for
+
+Watermark = Callable[[str, str, datetime], datetime]
+
+
+def advance_window(
+    settings: Settings,
+    ticks: list[datetime],
+    now: datetime,
+    progress: Callable[[datetime], None] | None = None,
+) -> Candidates:
+    """Decide ``ticks`` (aware UTC, in order) and return what to publish; nothing is written.
+
+    ``now`` is when this run looks; sources are complete up to their watermarks as of then.
+    """
+    policy, roster = load_policy(settings.policy_path), load_roster(settings)
+    ends = [hours.to_naive_utc(tick) for tick in ticks]
+    first = hours.to_naive_utc(hours.previous_tick(ticks[0], settings.tick, settings.timezone))
+    last = last_committed_tick(settings)
+    with open_warehouse(settings) as warehouse:
+        opened = open_state.load(settings, policy, first)
+        undecided = frame(
+            warehouse, "select learner_id, earliest_at from landing.undecided_learners"
+        )
+        sources = source_watermarks(settings, now)
+        start = _window_start(first, last, undecided, opened.last_watermark, settings)
+        opened.remember_signals(settings, start)
+        learners = sorted({*undecided["learner_id"], *opened.learners})
+        frames = load_frames(
+            warehouse, learners, start, ends[-1], settings.timezone, _starts(roster.enrolments)
+        )
+        around = surroundings(
+            roster,
+            policy,
+            settings.timezone,
+            frames.enrolment_changes,
+            _course_ends(warehouse),
+        )
+        opened.use_coaches(around.coaches)
+        found = find(frames, policy, pd.Timestamp(start), pd.Timestamp(ends[-1]), around.titles)
+        opened.load_spells(settings, {*learners, *found.signals["learner_id"]})
+        watermark = watermarks(sources, frames.source_courses)
+        late = _late_learners(undecided, first)
+        inputs = _tick_inputs(found, opened.state, ends, policy, watermark, late, first)
+        prior, facts = _facts(frames, ends, first, None if last is None else late)
+        changes = Changes()
+        context = Context(
+            around.coach_of, around.is_out_of_scope, around.core_skills, settings.late_horizon
+        )
+        tracker = opened.tracker
+        for fact in prior:
+            tracker.learn(fact)
+        log, moments = [], {}
+        for index, tick in enumerate(inputs):
+            changes.touched.clear()
+            before = len(changes.dispositions)
+            advance_alerts(opened.state, tick, context, policy, watermark, changes)
+            tracker.advance(
+                tick.as_of,
+                facts[index],
+                [key[:2] for key in changes.touched],
+                opened.state,
+                around.is_out_of_scope,
+            )
+            _note_moments(moments, tick.as_of, facts[index], opened.state)
+            log.append(
+                _log_row(
+                    tick.as_of,
+                    settings,
+                    policy,
+                    roster.version,
+                    sources,
+                    changes,
+                    opened.state,
+                    len(changes.dispositions) - before,
+                )
+            )
+            if progress is not None:
+                progress(ticks[index])
+        return build_candidates(
+            warehouse, settings, policy, ticks, opened, changes, frames, around, moments, log
+        )
+
+
+def watermarks(sources: pd.DataFrame, source_courses: pd.DataFrame) -> Watermark:
+    """How far a rule may look on a course at a tick: never past the tick or a feed it needs.
+
+    A source counts for the courses it declares, else for those it has sent events of; a retired
+    source no longer counts, one that never delivered holds back the courses it declares.
+    """
+    seen: dict[str, set[str]] = defaultdict(set)
+    for row in source_courses.itertuples():
+        seen[row.source].add(row.course_id)
+    active = [row for row in sources.itertuples() if not row.is_retired]
+    cache: dict[tuple[str, str], datetime | None] = {}
+
+    def complete_until(rule: str, course: str) -> datetime | None:
+        feeds = [
+            row
+            for row in active
+            if course in (row.courses if row.courses is not None else seen[row.source])
+            and set(RULES[rule].needs) & set(row.event_types)
+        ]
+        times = [
+            FAR_PAST if pd.isna(row.complete_until) else row.complete_until.to_pydatetime()
+            for row in feeds
+        ]
+        return min(times) if times else None
+
+    def watermark(rule: str, course: str, as_of: datetime) -> datetime:
+        if (rule, course) not in cache:
+            cache[rule, course] = complete_until(rule, course) if rule in RULES else None
+        known = cache[rule, course]
+        return as_of if known is None else min(as_of, known)
+
+    return watermark
+
+
+def _window_start(
+    first: datetime,
+    last: datetime | None,
+    undecided: pd.DataFrame,
+    last_watermark: datetime | None,
+    settings: Settings,
+) -> datetime:
+    """From where signals may be undecided: late events, held feeds, or simply the last tick."""
+    if last is None:
+        return first - settings.late_horizon
+    start = min(first, last_watermark or first)
+    if not undecided.empty:
+        start = min(start, undecided["earliest_at"].min().to_pydatetime())
+    return max(start, first - LATEST_LOOK_BACK)
+
+
+def _late_learners(undecided: pd.DataFrame, first: datetime) -> set[str]:
+    return set(undecided.loc[undecided["earliest_at"] < first, "learner_id"])
+
+
+def _starts(enrolments: pd.DataFrame) -> pd.DataFrame:
+    known = enrolments[enrolments["enrolled_at"].notna()]
+    return known.rename(columns={"enrolled_at": "starts_at"})
+
+
+def _course_ends(warehouse: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
+    courses = frame(warehouse, "select course_id, ends_at from marts.courses")
+    known = courses[courses["ends_at"].notna()]
+    return {row.course_id: row.ends_at.to_pydatetime() for row in known.itertuples()}
+
+
+def _tick_inputs(
+    found: Findings,
+    state: OpenState,
+    ends: list[datetime],
+    policy: Policy,
+    watermark: Watermark,
+    late: set[str],
+    first: datetime,
+) -> list[TickInput]:
+    """Give each signal and each recovery to the tick that decides it."""
+    inputs = [TickInput(end) for end in ends]
+    held = {hold.signal_id for hold in state.holds.values()}
+    effective = datetime.combine(policy.effective_from, datetime.min.time())
+    for row in found.signals.itertuples(index=False):
+        signal = Signal(**{**row._asdict(), "fired_at": row.fired_at.to_pydatetime()})
+        if signal.signal_id in state.recorded or signal.fired_at < effective:
+            continue
+        index = bisect_right(ends, signal.fired_at)
+        is_absence = RULES[signal.rule_id].is_absence
+        if is_absence and watermark(signal.rule_id, signal.course_id, ends[-1]) < signal.fired_at:
+            if signal.signal_id not in held:
+                inputs[index].held.append(signal)
+        else:
+            inputs[index].signals.append(signal)
+    concerned = {*found.signals["learner_id"], *(key[0] for key in state.alerts)}
+    concerned |= {hold.learner_id for hold in state.holds.values()}
+    heard = found.recoveries[found.recoveries["learner_id"].isin(list(concerned))]
+    for row in heard.itertuples(index=False):
+        event = RecoveryEvent(
+            row.kind,
+            row.learner_id,
+            row.course_id,
+            None if pd.isna(row.subject_id) else row.subject_id,
+            int(row.run),
+            row.since.to_pydatetime(),
+            row.at.to_pydatetime(),
+        )
+        inputs[bisect_right(ends, event.at)].recoveries.append(event)
+    unsupported = _unsupported(found, state, policy, late, first)
+    if unsupported:
+        inputs[0] = TickInput(
+            inputs[0].as_of, inputs[0].signals, inputs[0].held, inputs[0].recoveries, unsupported
+        )
+    return inputs
+
+
+def _unsupported(
+    found: Findings, state: OpenState, policy: Policy, late: set[str], first: datetime
+) -> frozenset[str]:
+    """Signals of open alerts that late events have undone: fired before, not found any more."""
+    if not late:
+        return frozenset()
+    start = found.start.to_pydatetime()
+    ids = set(found.signals["signal_id"])
+    return frozenset(
+        evidence.signal.signal_id
+        for alert in state.alerts.values()
+        if alert.key[0] in late
+        and alert.status != "closed"
+        and alert.policy_version == policy.fingerprint
+        for evidence in alert.evidence
+        if start <= evidence.signal.fired_at < first and evidence.signal.signal_id not in ids
+    )
+
+
+def _facts(
+    frames: Frames, ends: list[datetime], first: datetime, late: set[str] | None
+) -> tuple[list[Fact], list[list[Fact]]]:
+    """What was known of learners before the window, and what becomes known at each tick.
+
+    What was before but landed only now (``late`` learners; None: everybody) counts as news.
+    """
+    facts = [
+        Fact(
+            row.known_at.to_pydatetime(),
+            row.learner_id,
+            row.course_id,
+            int(row.response_number),
+            None if pd.isna(row.accuracy_of_last_20) else float(row.accuracy_of_last_20),
+        )
+        for row in frames.answer_facts.itertuples(index=False)
+    ]
+    for row in frames.days.itertuples(index=False):
+        at = row.known_at if row.time_precision == "day" else row.first_activity_at
+        days = int(row.active_days)
+        facts.append(Fact(at.to_pydatetime(), row.learner_id, row.course_id, active_days=days))
+    for row in frames.enrolments.itertuples(index=False):
+        facts.append(Fact(row.starts_at.to_pydatetime(), row.learner_id, row.course_id))
+    prior: list[Fact] = []
+    news: list[list[Fact]] = [[] for _ in ends]
+    for fact in sorted(facts, key=lambda f: f[:3]):
+        index = bisect_right(ends, fact.at)
+        if fact.at < first and late is not None and fact.learner_id not in late:
+            prior.append(fact)
+        elif index < len(ends):
+            news[index].append(fact)
+    return prior, news
+
+
+def _note_moments(
+    moments: dict[tuple[str, str], pd.Timestamp],
+    as_of: datetime,
+    facts: list[Fact],
+    state: OpenState,
+) -> None:
+    """A learner's scores are as of the last tick with activity or an open alert."""
+    at = pd.Timestamp(as_of)
+    for fact in facts:
+        moments[fact.learner_id, fact.course_id] = at
+    for key, alert in state.alerts.items():
+        if alert.status != "closed":
+            moments[key[0], key[1]] = at
+
+
+def _log_row(
+    as_of: datetime,
+    settings: Settings,
+    policy: Policy,
+    roster_version: str | None,
+    sources: pd.DataFrame,
+    changes: Changes,
+    state: OpenState,
+    signals: int,
+) -> dict[str, Any]:
+    until = {
+        row.source: min(row.complete_until.to_pydatetime(), as_of).isoformat()
+        for row in sources.itertuples()
+        if not pd.isna(row.complete_until) and not row.is_retired
+    }
+    return {
+        "as_of": as_of,
+        "tick": settings.tick,
+        "policy_version": policy.fingerprint,
+        "roster_version": roster_version,
+        "watermarks": json.dumps(until, sort_keys=True),
+        "signal_count": signals,
+        "opened_count": changes.opened[as_of],
+        "closed_count": changes.closed[as_of],
+        "held_count": len(state.holds),
+    }

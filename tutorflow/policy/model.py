@@ -1,0 +1,346 @@
+"""The escalation policy: what fires, how urgent it is, who answers and by when.
+
+A policy is one YAML file, checked completely before it is used: an unknown key, a wrong type or an
+impossible threshold is an error that names the line. Rule parameters are checked against the
+signature of the rule's function (:mod:`tutorflow.decide.rule`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import string
+from collections.abc import Iterator
+from datetime import date, time
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+import tutorflow.decide.rules  # noqa: F401 - registers the rules
+from tutorflow.decide.rule import RULES, Rule
+from tutorflow.errors import ConfigurationError
+from tutorflow.yaml_lines import LineOf, did_you_mean, explain, load_yaml, show_path
+
+Layer = Literal["content", "confidence", "compliance", "safety"]
+Tier = Annotated[int, Field(ge=1, le=4)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+SENTENCE_FIELDS = {"observed", "threshold", "n", "subject", "window"}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Repeated(_Strict):
+    """A level that needs its condition again: within one session, or in several sessions."""
+
+    times_in_session: Annotated[int, Field(ge=2, le=50)] | None = None
+    sessions: Annotated[int, Field(ge=2, le=50)] | None = None
+    within_days: Annotated[float, Field(gt=0, le=28)] = 14
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.times_in_session is None) == (self.sessions is None):
+            raise ValueError("give either times_in_session or sessions")
+        return self
+
+
+class Recovery(_Strict):
+    """What closes an alert again (exactly one)."""
+
+    unaided_correct: Annotated[int, Field(ge=1, le=20)] | None = None
+    items_without_signal: Annotated[int, Field(ge=1, le=100)] | None = None
+    worked_session: Literal[True] | None = None
+    finished_session: Literal[True] | None = None
+    submitted: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if sum(value is not None for value in self.__dict__.values()) != 1:
+            raise ValueError(
+                "give exactly one of unaided_correct, items_without_signal, worked_session, "
+                "finished_session, submitted"
+            )
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The name of the one thing that counts."""
+        return next(name for name, value in self.__dict__.items() if value is not None)
+
+    @property
+    def times(self) -> int:
+        """How often in a row it has to happen."""
+        return int(getattr(self, self.kind))
+
+
+class Level(_Strict):
+    """One threshold of a rule and the alert tier it starts at."""
+
+    alert_tier: Tier
+    when: dict[str, Any] = {}
+    repeated: Repeated | None = None
+    sentence: str
+
+    @field_validator("sentence")
+    @classmethod
+    def _placeholders(cls, value: str) -> str:
+        return check_placeholders(value, SENTENCE_FIELDS)
+
+
+class RulePolicy(_Strict):
+    """One rule: its levels, its words and what it asks of a human."""
+
+    code: str
+    version: Annotated[int, Field(ge=1)] = 1
+    layer: Layer
+    title: str
+    enabled: bool = True
+    levels: Annotated[list[Level], Field(min_length=1)]
+    recovery: Recovery | None = None
+    cooldown_hours: Annotated[float, Field(ge=0)] | None = None
+    objective: str
+    action: str
+    minutes: Annotated[int, Field(ge=1, le=60)]
+
+    @field_validator("objective", "action")
+    @classmethod
+    def _placeholders(cls, value: str) -> str:
+        return check_placeholders(value, {"subject"})
+
+
+class Capacity(_Strict):
+    alerts_per_coach_day: Annotated[int, Field(ge=1, le=1000)] = 8
+    reserved_share_for_tier_3: Annotated[float, Field(ge=0, lt=1)] = 0.25
+
+
+class Route(_Strict):
+    alert_tier: Tier
+    layer: Layer | None = None
+    role: Literal["ai_tutor", "tutor", "coach", "adviser", "guardian", "programme_staff"]
+    channel: Literal["in_app", "message", "call", "live_session"]
+    due: Annotated[str, Field(pattern=r"^(none|same day|\d+ hours?)$")]
+
+
+class WorkingHours(_Strict):
+    workdays: str = "Mon-Fri"
+    start: time = time(9)
+    end: time = time(17)
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError("working hours must end after they start")
+        return self
+
+
+class PriorityWeights(_Strict):
+    severity: Annotated[float, Field(ge=0, le=1)]
+    agreement: Annotated[float, Field(ge=0, le=1)]
+    relevance: Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfidenceBand(_Strict):
+    rules: Annotated[int, Field(ge=1)]
+    n: Annotated[int, Field(ge=1)]
+
+
+class ConfidenceBands(_Strict):
+    high: ConfidenceBand
+    medium: ConfidenceBand
+
+
+class Thriving(_Strict):
+    accuracy: Share
+    responses: Annotated[int, Field(ge=1)]
+
+
+class States(_Strict):
+    dwell_hours: Annotated[float, Field(ge=0)]
+    recovering_hours: Positive
+    enough_responses: Annotated[int, Field(ge=1)]
+    enough_active_days: Annotated[int, Field(ge=1)]
+    thriving: Thriving
+
+
+class ScorePart(_Strict):
+    """A part of a score: ``none`` and ``full`` are the values mapped to 0 and 1."""
+
+    weight: Positive
+    kind: Literal["leading", "lagging"]
+    none: float
+    full: float
+    sentence: str
+
+    @field_validator("sentence")
+    @classmethod
+    def _placeholders(cls, value: str) -> str:
+        return check_placeholders(value, {"value"})
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.none == self.full:
+            raise ValueError("none and full must differ")
+        return self
+
+
+class Struggle(_Strict):
+    errors: ScorePart
+    hints: ScorePart
+    pace: ScorePart
+    flat_mastery: ScorePart
+
+
+class Stopout(_Strict):
+    recency: ScorePart
+    frequency_drop: ScorePart
+    attendance: ScorePart
+    completion: ScorePart
+
+
+class Scores(_Strict):
+    struggle_score: Struggle
+    stopout_risk: Stopout
+
+    @model_validator(mode="after")
+    def _weights(self) -> Self:
+        for name, parts in self.by_name().items():
+            total = sum(part.weight for part in parts.values())
+            if abs(total - 100) > 1e-9:
+                raise ValueError(f"the weights of {name} add up to {total:g}, not 100")
+        return self
+
+    def by_name(self) -> dict[str, dict[str, ScorePart]]:
+        """score -> part -> its numbers."""
+        return {
+            name: {part: getattr(group, part) for part in type(group).model_fields}
+            for name, group in (
+                ("struggle_score", self.struggle_score),
+                ("stopout_risk", self.stopout_risk),
+            )
+        }
+
+
+class Policy(_Strict):
+    """The whole policy (see the shipped ``default.yml`` for every key in use)."""
+
+    version: str
+    effective_from: date
+    rearm_after_days: Annotated[float, Field(gt=0, le=28)] = 28
+    reopen_grace_hours: Annotated[float, Field(ge=0, le=24 * 14)] = 48
+    mastered_at: Share = 0.95
+    cooldown_hours: dict[Layer, Annotated[float, Field(ge=0, le=24 * 28)]]
+    recovery: dict[Layer, Recovery]
+    capacity: Capacity
+    routing: list[Route]
+    working_hours: WorkingHours
+    priority: PriorityWeights
+    confidence: ConfidenceBands
+    states: States
+    scores: Scores
+    rules: dict[str, RulePolicy]
+    fingerprint: Annotated[str, Field(exclude=True)] = ""
+
+    @field_validator("rules")
+    @classmethod
+    def _known_rules(cls, rules: dict[str, RulePolicy]) -> dict[str, RulePolicy]:
+        for name in rules:
+            if name not in RULES:
+                hint = did_you_mean(name, RULES, otherwise="there are")
+                raise ValueError(f"no rule is called {name!r}{hint}")
+        return rules
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for layer in ("content", "confidence", "compliance", "safety"):
+            if layer not in self.cooldown_hours or layer not in self.recovery:
+                raise ValueError(f"cooldown_hours and recovery need the layer {layer}")
+            for tier in (1, 2, 3, 4):
+                self.route(layer, tier)
+        return self
+
+    def route(self, layer: str, alert_tier: int) -> Route:
+        """The first route that fits; a route without a layer fits every layer."""
+        for route in self.routing:
+            if route.alert_tier == alert_tier and route.layer in (None, layer):
+                return route
+        raise ValueError(f"routing says nothing about alert tier {alert_tier} of layer {layer}")
+
+    def recovery_of(self, rule: str) -> Recovery:
+        """What closes a signal of this rule."""
+        entry = self.rules[rule]
+        return entry.recovery or self.recovery[entry.layer]
+
+    def cooldown_of(self, rule: str) -> float:
+        """Hours after an alert closed in which the same trouble opens no new one."""
+        entry = self.rules[rule]
+        if entry.cooldown_hours is not None:
+            return entry.cooldown_hours
+        return self.cooldown_hours[entry.layer]
+
+    def enabled_rules(self) -> dict[str, tuple[Rule, RulePolicy]]:
+        """name -> (function and needs, policy entry) of every enabled rule."""
+        return {name: (RULES[name], entry) for name, entry in self.rules.items() if entry.enabled}
+
+
+def check_placeholders(text: str, allowed: set[str]) -> str:
+    """``text`` unchanged, if every {placeholder} in it is one of ``allowed``; else ValueError."""
+    try:
+        used = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"unbalanced braces: {error}") from None
+    unknown = {name.split(".")[0].split("[")[0] for name in used} - allowed
+    if unknown:
+        raise ValueError(
+            f"unknown placeholder {{{sorted(unknown)[0]}}}; use {', '.join(sorted(allowed))}"
+        )
+    return text
+
+
+def load_policy(path: Path | None = None) -> Policy:
+    """The policy in ``path`` (None: the shipped one), checked.
+
+    Raises :class:`ConfigurationError` naming file and line of everything that is wrong.
+    """
+    source = path or default_policy_path()
+    data, line_of = load_yaml(source)
+    try:
+        policy = Policy.model_validate(data)
+    except ValidationError as error:
+        raise explain(error, Policy, source, line_of) from None
+    faults = list(_parameter_faults(policy, source, line_of))
+    if faults:
+        raise ConfigurationError("\n".join(faults))
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:8]
+    return policy.model_copy(update={"fingerprint": f"{policy.version}+{digest}"})
+
+
+def _parameter_faults(policy: Policy, source: Path, line_of: LineOf) -> Iterator[str]:
+    """Rule parameters against the signatures of the rule functions."""
+    for name, entry in policy.rules.items():
+        for position, level in enumerate(entry.levels):
+            try:
+                RULES[name].parameters.validate_python(level.when)
+            except ValidationError as error:
+                for detail in error.errors():
+                    at = ("rules", name, "levels", position, "when", *detail["loc"])
+                    message = str(detail["msg"])
+                    if detail["type"] == "extra_forbidden":
+                        known = RULES[name].parameters.json_schema()["properties"]
+                        hint = did_you_mean(str(detail["loc"][-1]), known, otherwise="it has")
+                        message = f"{name} has no such parameter{hint}"
+                    yield f"{source.name}:{line_of(at)}: {show_path(at)}: {message}"
+
+
+def default_policy_path() -> Path:
+    """Where the shipped policy lies."""
+    return Path(str(files("tutorflow.policy").joinpath("default.yml")))
