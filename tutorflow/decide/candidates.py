@@ -39,7 +39,7 @@ def build_candidates(
     as_of: datetime = log[-1]["as_of"]
     notes = write_notes(warehouse, changes.notes, policy, around.titles, _earlier(opened, changes))
     scores, parts = score(frames, policy, moments)
-    tables = {
+    tables: dict[str, pd.DataFrame | list[dict[str, Any]]] = {
         "alerts": [_alert_row(alert, policy) for alert in changes.alerts.values()],
         "alert_evidence": [
             _evidence_row(alert, evidence)
@@ -149,11 +149,14 @@ def _queue(
         for alert in state.alerts.values()
         if alert.status == "open" and alert.alert_tier >= 2 and alert.delivered_at is not None
     ]
-    words = {} if notes.empty else {row["alert_id"]: row for row in notes.to_dict("records")}
+    written: list[Any] = notes.to_dict("records")
+    words = {row["alert_id"]: row for row in written}
     missing = [alert.alert_id for alert in shown if alert.alert_id not in words]
     if missing:
-        stored = read_table(settings, "handoff_notes", {"alert_id": missing})
-        words.update({row["alert_id"]: row for row in stored.to_dict("records")})
+        stored: list[Any] = read_table(settings, "handoff_notes", {"alert_id": missing}).to_dict(
+            "records"
+        )
+        words.update({row["alert_id"]: row for row in stored})
     return [
         _queue_row(position, alert, words[alert.alert_id], policy, as_of)
         for position, alert in enumerate(sorted(shown, key=queue_key), start=1)

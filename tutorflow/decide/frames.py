@@ -10,8 +10,10 @@ can only silence a signal, never raise one: the time at which a learner came bac
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -316,9 +318,14 @@ def frame(
     warehouse: duckdb.DuckDBPyConnection, query: str, parameters: object = None
 ) -> pd.DataFrame:
     """Query result through Arrow: uuid as text, timestamps in microseconds."""
-    table = warehouse.execute(query, parameters).to_arrow_table()  # type: ignore[arg-type]
+    table = warehouse.execute(query, parameters).to_arrow_table()
     result: pd.DataFrame = table.to_pandas()
     return result
+
+
+def rows_of(rows: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples (their fields are as untyped as the frame's columns)."""
+    return rows.itertuples(index=False)
 
 
 def day_end(dates: pd.Series, zone: str) -> pd.Series:

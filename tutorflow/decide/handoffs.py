@@ -111,7 +111,8 @@ def write_notes(
         ]
     )
     warehouse.register("asked_notes", asked)
-    history = {row["alert_id"]: row for row in frame(warehouse, BEFORE_THE_NOTE).to_dict("records")}
+    before: list[Any] = frame(warehouse, BEFORE_THE_NOTE).to_dict("records")
+    history = {row["alert_id"]: row for row in before}
     warehouse.unregister("asked_notes")
     return pd.DataFrame(
         [

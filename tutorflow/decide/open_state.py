@@ -194,10 +194,8 @@ def _last_watermark(settings: Settings) -> datetime | None:
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Plain Python values: datetimes instead of Timestamps, None instead of NaN and NaT."""
-    return [
-        {name: _plain(value) for name, value in record.items()}
-        for record in rows.to_dict("records")
-    ]
+    records: list[Any] = rows.to_dict("records")
+    return [{name: _plain(value) for name, value in record.items()} for record in records]
 
 
 def _plain(value: Any) -> Any:

@@ -78,7 +78,7 @@ def _values(frames: Frames, wanted: pd.DataFrame) -> pd.DataFrame:
     values["flat_mastery"] = (by["p_mastery_after"].last() - first).where(enough)
     days = _before(frames.days, wanted)
     last = days.groupby(WHO)["last_activity_at"].max()
-    values["recency"] = (values["as_of"] - last.reindex(values.index)) / pd.Timedelta(days=1)
+    values["recency"] = (values["as_of"] - last.reindex(values.index)).dt.total_seconds() / 86400
     window = values["as_of"].reindex(pd.MultiIndex.from_frame(days[WHO])).to_numpy()
     age = (window - days["last_activity_at"].to_numpy()) / np.timedelta64(1, "D")
     recent = days[age < 7].groupby(WHO)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tutorflow.decide.frames import Frames
+from tutorflow.decide.frames import Frames, rows_of
 from tutorflow.decide.rule import Condition, Rule
 from tutorflow.decide.rules.series import trailing_sum
 from tutorflow.policy.model import Level, Policy, RulePolicy
@@ -179,13 +179,13 @@ def _describe(
             subject=titles.get(row.subject_id, row.subject_id),
             window=row.window_text,
         )
-        for row in frame.itertuples()
+        for row in rows_of(frame)
     ]
     frame["signal_id"] = [
         signal_id(
             rule.name, row.learner_id, row.course_id, row.subject_id, row.alert_tier, row.anchor_id
         )
-        for row in frame.itertuples()
+        for row in rows_of(frame)
     ]
     return frame[SIGNAL_COLUMNS]
 

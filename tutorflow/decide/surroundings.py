@@ -7,9 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time
+from typing import Any
 
 import pandas as pd
 
+from tutorflow.decide.frames import rows_of
 from tutorflow.decide.working_time import Coach, parse_workdays
 from tutorflow.errors import ConfigurationError
 from tutorflow.policy.model import Policy
@@ -78,7 +80,7 @@ def surroundings(
 ) -> Surroundings:
     """Build the look-ups; roster rows count from ``valid_from`` to ``valid_to``."""
     default = _default_coach(policy, timezone)
-    coaches = {row.coach_id: _coach(row, default) for row in roster.coaches.itertuples()}
+    coaches = {row.coach_id: _coach(row, default) for row in rows_of(roster.coaches)}
     built = Surroundings(
         coaches={default.coach_id: default, **coaches},
         default_coach=default,
@@ -92,26 +94,26 @@ def surroundings(
         enrolments=roster.enrolments,
     )
     caseloads: dict[str, list[tuple[datetime, datetime, str]]] = defaultdict(list)
-    for row in roster.caseloads.itertuples():
+    for row in rows_of(roster.caseloads):
         begin, end = _span(row.valid_from, row.valid_to)
         caseloads[row.learner_id].append((begin, end, row.coach_id))
     staff = roster.learners["is_staff"].fillna(False).astype(bool)
     changes: dict[tuple[str, str], list[tuple[datetime, bool]]] = defaultdict(list)
-    for row in enrolment_changes.itertuples():
+    for row in rows_of(enrolment_changes):
         left = row.event_type == "learner_withdrew"
         changes[row.learner_id, row.course_id].append((row.known_at.to_pydatetime(), left))
-    for row in roster.enrolments.itertuples():
+    for row in rows_of(roster.enrolments):
         if not pd.isna(row.withdrawn_at):
             changes[row.learner_id, row.course_id].append((row.withdrawn_at.to_pydatetime(), True))
     pauses: dict[tuple[str | None, str | None], list[tuple[datetime, datetime, str]]]
     pauses = defaultdict(list)
-    for row in roster.calendar.itertuples():
+    for row in rows_of(roster.calendar):
         if row.kind in ("pause", "excused"):
             who = (_text(row.learner_id), _text(row.course_id))
             pauses[who].append((*_span(row.starts_at, row.ends_at), row.kind))
     ends = {
         row.course_id: row.ends_at.to_pydatetime()
-        for row in roster.courses.itertuples()
+        for row in rows_of(roster.courses)
         if not pd.isna(row.ends_at)
     }
     built._caseloads = dict(caseloads)
@@ -135,7 +137,7 @@ def _default_coach(policy: Policy, timezone: str) -> Coach:
     )
 
 
-def _coach(row: object, default: Coach) -> Coach:
+def _coach(row: Any, default: Coach) -> Coach:
     def given(name: str, otherwise: object) -> object:
         value = getattr(row, name)
         return otherwise if value is None or pd.isna(value) else value
@@ -164,11 +166,11 @@ def _titles(frame: pd.DataFrame, key: str) -> dict[str, str]:
     return dict(zip(titled[key], titled["title"], strict=True))
 
 
-def _span(begin: object, end: object) -> tuple[datetime, datetime]:
+def _span(begin: Any, end: Any) -> tuple[datetime, datetime]:
     first = FAR_PAST if pd.isna(begin) else pd.Timestamp(begin).to_pydatetime()
     last = FAR_FUTURE if pd.isna(end) else pd.Timestamp(end).to_pydatetime()
     return first, last
 
 
-def _text(value: object) -> str | None:
+def _text(value: Any) -> str | None:
     return None if value is None or pd.isna(value) or value == "" else str(value)

@@ -21,7 +21,7 @@ from tutorflow.decide import open_state
 from tutorflow.decide.alerts import Changes, Context, OpenState, RecoveryEvent, Signal, TickInput
 from tutorflow.decide.alerts import advance as advance_alerts
 from tutorflow.decide.candidates import build_candidates
-from tutorflow.decide.frames import Frames, frame, load_frames
+from tutorflow.decide.frames import Frames, frame, load_frames, rows_of
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.signals import Findings, find
 from tutorflow.decide.states import Fact
@@ -85,7 +85,8 @@ def advance_window(
         tracker = opened.tracker
         for fact in prior:
             tracker.learn(fact)
-        log, moments = [], {}
+        log: list[dict[str, Any]] = []
+        moments: dict[tuple[str, str], pd.Timestamp] = {}
         for index, tick in enumerate(inputs):
             changes.touched.clear()
             before = len(changes.dispositions)
@@ -124,9 +125,9 @@ def watermarks(sources: pd.DataFrame, source_courses: pd.DataFrame) -> Watermark
     source no longer counts, one that never delivered holds back the courses it declares.
     """
     seen: dict[str, set[str]] = defaultdict(set)
-    for row in source_courses.itertuples():
+    for row in rows_of(source_courses):
         seen[row.source].add(row.course_id)
-    active = [row for row in sources.itertuples() if not row.is_retired]
+    active = [row for row in rows_of(sources) if not row.is_retired]
     cache: dict[tuple[str, str], datetime | None] = {}
 
     def complete_until(rule: str, course: str) -> datetime | None:
@@ -179,7 +180,7 @@ def _starts(enrolments: pd.DataFrame) -> pd.DataFrame:
 def _course_ends(warehouse: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
     courses = frame(warehouse, "select course_id, ends_at from marts.courses")
     known = courses[courses["ends_at"].notna()]
-    return {row.course_id: row.ends_at.to_pydatetime() for row in known.itertuples()}
+    return {row.course_id: row.ends_at.to_pydatetime() for row in rows_of(known)}
 
 
 def _tick_inputs(
@@ -195,7 +196,7 @@ def _tick_inputs(
     inputs = [TickInput(end) for end in ends]
     held = {hold.signal_id for hold in state.holds.values()}
     effective = datetime.combine(policy.effective_from, datetime.min.time())
-    for row in found.signals.itertuples(index=False):
+    for row in rows_of(found.signals):
         signal = Signal(**{**row._asdict(), "fired_at": row.fired_at.to_pydatetime()})
         if signal.signal_id in state.recorded or signal.fired_at < effective:
             continue
@@ -209,7 +210,7 @@ def _tick_inputs(
     concerned = {*found.signals["learner_id"], *(key[0] for key in state.alerts)}
     concerned |= {hold.learner_id for hold in state.holds.values()}
     heard = found.recoveries[found.recoveries["learner_id"].isin(list(concerned))]
-    for row in heard.itertuples(index=False):
+    for row in rows_of(heard):
         event = RecoveryEvent(
             row.kind,
             row.learner_id,
@@ -262,13 +263,13 @@ def _facts(
             int(row.response_number),
             None if pd.isna(row.accuracy_of_last_20) else float(row.accuracy_of_last_20),
         )
-        for row in frames.answer_facts.itertuples(index=False)
+        for row in rows_of(frames.answer_facts)
     ]
-    for row in frames.days.itertuples(index=False):
+    for row in rows_of(frames.days):
         at = row.known_at if row.time_precision == "day" else row.first_activity_at
         days = int(row.active_days)
         facts.append(Fact(at.to_pydatetime(), row.learner_id, row.course_id, active_days=days))
-    for row in frames.enrolments.itertuples(index=False):
+    for row in rows_of(frames.enrolments):
         facts.append(Fact(row.starts_at.to_pydatetime(), row.learner_id, row.course_id))
     prior: list[Fact] = []
     news: list[list[Fact]] = [[] for _ in ends]
@@ -308,7 +309,7 @@ def _log_row(
 ) -> dict[str, Any]:
     until = {
         row.source: min(row.complete_until.to_pydatetime(), as_of).isoformat()
-        for row in sources.itertuples()
+        for row in rows_of(sources)
         if not pd.isna(row.complete_until) and not row.is_retired
     }
     return {
