@@ -10,7 +10,6 @@ decided, then `decided`. The learners it touches travel the same way, from `touc
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -21,14 +20,13 @@ from typing import Any
 
 import duckdb
 
+from tutorflow.engine import duckdb_config, literal
 from tutorflow.errors import TutorflowError, WarehouseHeldError
 from tutorflow.hours import to_naive_utc
 from tutorflow.pull.catalog import Delivery, read_deliveries
 from tutorflow.pull.formats import FORMATS
 from tutorflow.pull.landing import write_carriers
 from tutorflow.settings import Settings
-
-DEFAULT_MEMORY_LIMIT = "4GB"
 
 _LANDING_SCHEMA = """
 create schema if not exists landing;
@@ -49,21 +47,6 @@ create table if not exists landing.undecided_learners (
 """
 
 
-def duckdb_config(settings: Settings) -> dict[str, str]:
-    """How every DuckDB connection of tutorflow is configured.
-
-    Keys: memory_limit (TUTORFLOW_MEMORY_LIMIT, default 4GB), threads (TUTORFLOW_THREADS, default
-    all cores), temp_directory (in the home, where larger work spills).
-    """
-    config = {
-        "memory_limit": os.environ.get("TUTORFLOW_MEMORY_LIMIT") or DEFAULT_MEMORY_LIMIT,
-        "temp_directory": str(settings.home / "spill"),
-    }
-    if threads := os.environ.get("TUTORFLOW_THREADS"):
-        config["threads"] = threads
-    return config
-
-
 @contextmanager
 def open_warehouse(
     settings: Settings, read_only: bool = False, wait_seconds: float = 60
@@ -78,7 +61,9 @@ def open_warehouse(
     if read_only and not path.exists():
         raise TutorflowError(f"there is no warehouse at {path} yet; `tutorflow run` builds it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = _connect_in_turn(path, read_only, duckdb_config(settings), wait_seconds)
+    connection = _connect_in_turn(
+        path, read_only, duckdb_config(settings.home / "spill"), wait_seconds
+    )
     try:
         connection.execute("set TimeZone = 'UTC'")
         yield connection
@@ -87,7 +72,7 @@ def open_warehouse(
 
 
 def _connect_in_turn(
-    path: Path, read_only: bool, config: dict[str, Any], wait_seconds: float
+    path: Path, read_only: bool, config: Any, wait_seconds: float
 ) -> duckdb.DuckDBPyConnection:
     give_up_at = time.monotonic() + wait_seconds
     pause = 0.05
@@ -153,7 +138,7 @@ def register_landing(settings: Settings, all_deliveries: bool = False) -> int:
                 paths = [str(settings.landing / file) for file in (carrier, *files)]
                 warehouse.execute(
                     f"create or replace view landing.{format_.name}_{table.name} as"
-                    f" select * from read_parquet([{', '.join(map(quoted, paths))}],"
+                    f" select * from read_parquet([{', '.join(map(literal, paths))}],"
                     " union_by_name = true)"
                 )
     return len(shown)
@@ -236,11 +221,6 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         connection.rollback()
         raise
     connection.commit()
-
-
-def quoted(text: str) -> str:
-    """The text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _insert(warehouse: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[Any, ...]]) -> None:
