@@ -54,6 +54,12 @@ class RunReport:
     counts: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
     message: str | None = None
+    is_dry: bool = False
+
+    @property
+    def is_blocked(self) -> bool:
+        """The gate held the candidates back; readers keep what they had."""
+        return self.state == "blocked"
 
     def record(self) -> Run:
         """The row of `run_status`."""
@@ -79,12 +85,14 @@ def run_hour(
     accepted: Mapping[str, str] | None = None,
     wait_seconds: float = WAIT_SECONDS,
     on_wait: Callable[[Holder], None] | None = None,
+    is_dry: bool = False,
 ) -> RunReport:
     """Advance the programme to `as_of` (default: the end of the last whole tick before `now`).
 
     The first run ever decides that one tick; what lies before it is the backfill's. Raises
     TutorflowError when a step fails; a blocked gate is no error but the report's state. `accepted`
-    maps checks to the reason for which a person accepts their failure in this run.
+    maps checks to the reason for which a person accepts their failure in this run. A dry run stops
+    before publishing; its candidates lie in the home.
     """
     target = last_whole_tick(settings, now) if as_of is None else tick_at(settings, as_of, now)
 
@@ -101,6 +109,7 @@ def run_hour(
         accepted=accepted,
         wait_seconds=wait_seconds,
         on_wait=on_wait,
+        is_dry=is_dry,
     )
 
 
@@ -132,12 +141,14 @@ def run_ticks(
     on_wait: Callable[[Holder], None] | None = None,
     on_progress: Callable[[int, int, datetime], None] | None = None,
     batch_ticks: int = BATCH_TICKS,
+    is_dry: bool = False,
 ) -> RunReport:
     """The story. `plan(last committed tick)` names the ticks to decide, once the marts are built.
 
     `on_progress(ticks done, ticks in all, last tick)` is told after each commit.
     """
-    report = RunReport(run_id=f"{now:%Y%m%dT%H%M%S.%f}-{os.getpid()}", started_at=now)
+    run_id = f"{now:%Y%m%dT%H%M%S.%f}-{os.getpid()}"
+    report = RunReport(run_id=run_id, started_at=now, is_dry=is_dry)
 
     def step(function: Callable[..., Any], *arguments: Any) -> Any:
         with _timed(report, function.__name__):
@@ -162,10 +173,12 @@ def run_ticks(
                 break
             report.ticks += batch
             _count_candidates(report, candidates)
+            if is_dry:  # a further batch would need this one committed
+                break
             step(steps.publish, settings, candidates, report.verdict, report.record())
             if on_progress is not None:
                 on_progress(len(report.ticks), len(ticks), batch[-1])
-        if report.ticks:
+        if report.ticks and not is_dry:
             step(steps.snapshot, settings, report.ticks[-1])
         if report.state == "running":
             report.state = "published" if report.ticks else "nothing_to_do"
@@ -179,7 +192,7 @@ def _recorded(settings: Settings, report: RunReport) -> Iterator[None]:
     A process that is killed leaves `running` behind; without a lock holder that reads as killed.
     """
     started = time.perf_counter()
-    publishing.record_run(settings, report.record())
+    _record(settings, report)
     try:
         yield
     except BaseException as error:
@@ -195,7 +208,12 @@ def _close(settings: Settings, report: RunReport, started: float) -> None:
     elapsed = time.perf_counter() - started
     report.seconds["total"] = elapsed
     report.finished_at = report.started_at + timedelta(seconds=elapsed)
-    publishing.record_run(settings, report.record(), report.verdict)
+    _record(settings, report)
+
+
+def _record(settings: Settings, report: RunReport) -> None:
+    if not report.is_dry:
+        publishing.record_run(settings, report.record(), report.verdict)
 
 
 @contextmanager

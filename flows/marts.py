@@ -77,8 +77,7 @@ def build_marts(settings: "Settings", full_refresh: bool = False) -> BuildReport
             ["build", "--full-refresh", "--resource-type", "seed", "--resource-type", "model"],
         )
     warehouse.finish_build(settings)
-    if reason is not None:
-        _remember(settings, wanted)
+    _remember(settings, wanted)
     return BuildReport(
         False,
         reason is not None,
@@ -119,7 +118,7 @@ def _reason_for_full_refresh(settings: "Settings", wanted: str, asked: bool) -> 
     with warehouse.open_warehouse(settings) as connection:
         _create_fingerprint_table(connection)
         row = connection.execute("select fingerprint from operations.marts_built").fetchone()
-    if row is None:
+    if row is None or row[0] is None:
         return "the marts were never built to the end"
     if row[0] != wanted:
         return "a model, a measurement seed or the programme's time zone changed"
@@ -127,18 +126,20 @@ def _reason_for_full_refresh(settings: "Settings", wanted: str, asked: bool) -> 
 
 
 def _remember(settings: "Settings", fingerprint: str | None) -> None:
+    """One more build; `fingerprint` says of what, None that it is not finished."""
     with warehouse.open_warehouse(settings) as connection:
-        connection.execute("begin")
         _create_fingerprint_table(connection)
-        connection.execute("delete from operations.marts_built")
-        if fingerprint is not None:
-            connection.execute("insert into operations.marts_built values (?)", [fingerprint])
-        connection.execute("commit")
+        connection.execute(
+            "update operations.marts_built set fingerprint = ?, builds = builds + 1", [fingerprint]
+        )
 
 
 def _create_fingerprint_table(connection: Any) -> None:
     connection.execute("create schema if not exists operations")
-    connection.execute("create table if not exists operations.marts_built (fingerprint text)")
+    connection.execute(
+        "create table if not exists operations.marts_built as"
+        " select null::text as fingerprint, 0::bigint as builds"
+    )
 
 
 def _work_waiting(settings: "Settings") -> tuple[int, int]:

@@ -10,7 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, get_args
 
+import duckdb
+
 from tutorflow import warehouse
+from tutorflow.engine import quoted
 from tutorflow.errors import TutorflowError
 from tutorflow.hours import floor_tick
 from tutorflow.settings import Settings
@@ -64,7 +67,7 @@ def take_snapshot(settings: Settings, as_of: datetime, force: bool = False) -> b
             "select table_name from information_schema.tables where table_schema = 'marts'"
         ).fetchall():
             connection.execute(
-                f"copy marts.\"{table}\" to '{_quoted(partial / f'{table}.parquet')}'"
+                f'copy marts."{table}" to {quoted(str(partial / f"{table}.parquet"))}'
                 " (format parquet, compression zstd)"
             )
     (partial / _BUILD_MARK).write_text(build)
@@ -83,13 +86,9 @@ def _taken_at(folder: Path) -> datetime:
     return datetime.strptime(folder.name + "+0000", _NAME + "%z")
 
 
-def _build_number(connection: warehouse.Connection) -> int:
+def _build_number(connection: duckdb.DuckDBPyConnection) -> int:
     row = connection.execute("select max(builds) from operations.marts_built").fetchone()
     return int(row[0]) if row and row[0] is not None else 0
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
 
 
 def _point_at(folder: Path, target: Path) -> None:

@@ -1,0 +1,346 @@
+"""The command line: every command is a few lines over the part that does the work."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from flows.clock import utc_now
+from flows.lock import Holder
+from tutorflow.errors import TutorflowError
+from tutorflow.hours import Tick, parse_instant
+from tutorflow.settings import Settings, load_settings
+
+EXIT_ERROR = 2
+EXIT_BLOCKED = 3
+
+
+class _Group(TyperGroup):
+    """Prints what a person can put right as a message, not as a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TutorflowError as error:
+            typer.echo(f"tutorflow: {error}", err=True)
+            raise typer.Exit(EXIT_ERROR) from None
+
+
+app = typer.Typer(
+    name="tutorflow",
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+policy_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="Check and print the policy."
+)
+app.add_typer(policy_app, name="policy")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        help="Home directory with tutorflow.yml and all data.",
+        envvar="TUTORFLOW_HOME",
+        show_default=".tutorflow",
+    ),
+]
+Wait = Annotated[
+    float, typer.Option("--wait", metavar="SECONDS", help="How long to wait for another run.")
+]
+Every = Annotated[str, typer.Option("--every", metavar="hour|day", help="Length of a tick.")]
+
+
+@app.callback()
+def tutorflow(context: typer.Context, home: Home = None) -> None:
+    """Every hour, decide which few learners need a human now, and say why.
+
+    Sources are pulled, marts built, decisions made and checked; what passes is published to the
+    serving database that coach tools read. Every command can be repeated safely.
+
+    **Try it:** `tutorflow demo`
+
+    **Use it:** `tutorflow init`, name your sources in the file it writes, then
+    `tutorflow backfill` once and `tutorflow serve` (or `tutorflow run` from cron) from then on.
+
+    Exit codes: 0 done, 2 something to put right (the message says what), 3 held back by the gate.
+    """
+    context.obj = home
+
+
+def _settings(context: typer.Context) -> Settings:
+    return load_settings(context.obj)
+
+
+def _tell_wait(who: Holder) -> None:
+    err.print(f"Waiting for another run ({who}) ...")
+
+
+@app.command()
+def init(
+    context: typer.Context,
+    source: Annotated[
+        str | None, typer.Option(help="Path or glob of your event files.", metavar="PATH")
+    ] = None,
+    source_format: Annotated[
+        str, typer.Option("--format", help="canonical, statistics_cloze or oulad.")
+    ] = "canonical",
+    timezone: Annotated[str, typer.Option(help="Zone in which days and weeks are cut.")] = "UTC",
+) -> None:
+    """Write a commented tutorflow.yml to start from.
+
+    **Example:** `tutorflow init --source 'exports/*.csv' --timezone Europe/Berlin`
+    """
+    from flows.starting import write_configuration
+
+    path = write_configuration(context.obj, source, source_format, timezone)
+    out.print(f"Wrote {path}. Next: tutorflow doctor")
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", metavar="TIME", help="Decide up to this time instead of now."),
+    ] = None,
+    wait: Wait = 300,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option("--accept", metavar="CHECK", help="Publish although this check fails, once."),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept with the result.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Decide and check, but publish nothing.")
+    ] = False,
+) -> None:
+    """Run the hour: pull, build, decide every tick since the last, check, publish.
+
+    Times without an offset are in the programme's zone.
+
+    **Examples:** `tutorflow run`; `tutorflow run --as-of 2026-03-01T10`;
+    `tutorflow run --accept candidates.alert_storm --reason 'exam week'`
+    """
+    from flows.hour import run_hour
+    from flows.report import as_line
+
+    settings = _settings(context)
+    if bool(accept) != bool(reason):
+        raise TutorflowError("--accept CHECK and --reason TEXT go together: the reason is kept.")
+    report = run_hour(
+        settings,
+        parse_instant(as_of, settings.timezone) if as_of else None,
+        utc_now(),
+        accepted=dict.fromkeys(accept or [], reason or ""),
+        wait_seconds=wait,
+        on_wait=_tell_wait,
+        is_dry=dry_run,
+    )
+    _finish(as_line(report), report.is_blocked)
+
+
+def _finish(line: str, is_blocked: bool) -> None:
+    (err if is_blocked else out).print(line, markup=False, soft_wrap=True)
+    if is_blocked:
+        raise typer.Exit(EXIT_BLOCKED)
+
+
+@app.command()
+def backfill(
+    context: typer.Context,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Where to begin; default: the first event."),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Where to end; default: now.")
+    ] = None,
+    every: Every = "day",
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Ticks that are decided and committed together.", min=1, max=10_000),
+    ] = None,
+    wait: Wait = 300,
+) -> None:
+    """Decide the past, oldest tick first; the same command continues after an interruption.
+
+    **Example:** `tutorflow backfill --from 2026-01-05 --every day`
+    """
+    from flows.history import run_backfill
+    from flows.progress import tick_progress
+    from flows.report import as_line
+
+    settings = _settings(context)
+    with tick_progress(err) as on_progress:
+        report = run_backfill(
+            settings,
+            parse_instant(start, settings.timezone) if start else None,
+            parse_instant(end, settings.timezone) if end else None,
+            _tick(every),
+            utc_now(),
+            batch_ticks=batch,
+            wait_seconds=wait,
+            on_wait=_tell_wait,
+            on_progress=on_progress,
+        )
+    _finish(as_line(report), report.is_blocked)
+
+
+def _tick(text: str) -> Tick:
+    if text == "hour":
+        return "hour"
+    if text == "day":
+        return "day"
+    raise TutorflowError(f"--every is hour or day, not {text!r}.")
+
+
+@app.command()
+def queue(
+    context: typer.Context,
+    coach: Annotated[str | None, typer.Option(help="Only this coach's rows.")] = None,
+) -> None:
+    """Show the coach queue: who needs a person, why, what was tried, what to do.
+
+    **Example:** `tutorflow queue --coach coach-2`
+    """
+    from tutorflow import publish
+
+    settings = _settings(context)
+    text = publish.render_queue(
+        publish.queue(settings, coach),
+        width=min(out.width, 120),
+        now=utc_now(),
+        timezone=settings.timezone,
+        color=out.is_terminal,
+    )
+    typer.echo(text, nl=False)
+
+
+@app.command()
+def status(context: typer.Context) -> None:
+    """Show how old the published tables are, the last runs, the sources, what is held, the gate.
+
+    **Example:** `tutorflow status`
+    """
+    from flows.status_page import status_page
+
+    out.print(status_page(_settings(context), utc_now()))
+
+
+@app.command()
+def doctor(context: typer.Context) -> None:
+    """Check the installation and the configuration, and say what to put right.
+
+    Exits with 2 when something must be put right.
+    """
+    from flows.doctor import examine, has_faults, render
+
+    findings = examine(context.obj, utc_now())
+    out.print(render(findings))
+    if has_faults(findings):
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    minute: Annotated[
+        int, typer.Option(help="Minute of each hour at which to run.", min=0, max=59)
+    ] = 5,
+    port: Annotated[int, typer.Option(help="Port of the Prefect server started here.")] = 4200,
+) -> None:
+    """Run every hour from now on, with Prefect: retries, timeouts, one at a time, a UI.
+
+    Starts a Prefect server on this machine unless PREFECT_API_URL names one. Stop with Ctrl-C.
+    """
+    from flows.deploy import serve_hourly
+
+    serve_hourly(_settings(context), minute, port)
+
+
+@app.command()
+def simulate(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="Where to write; must be new or empty.")],
+    learners: Annotated[int, typer.Option(help="Number of learners.")] = 300,
+    weeks: Annotated[int, typer.Option(help="Length of the programme.")] = 6,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same programme.")] = 1,
+    start: Annotated[
+        str, typer.Option(metavar="DATE", help="First day of the programme.")
+    ] = "2026-01-05",
+) -> None:
+    """Simulate a programme of learners, an AI tutor and coaches, with known ground truth.
+
+    **Example:** `tutorflow simulate sample --learners 500 --weeks 8`
+    """
+    from flows.demo import write_simulation
+
+    out.print(write_simulation(folder, learners, weeks, seed, start), soft_wrap=True)
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path, typer.Option(help="Where the demo lives; its own home, removed and made anew.")
+    ] = Path("tutorflow-demo"),
+    learners: Annotated[int, typer.Option(help="Number of learners.", min=20, max=2000)] = 150,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same programme.")] = 7,
+) -> None:
+    """See it work: four simulated weeks day by day, then one day hour by hour, then the queue.
+
+    Takes about two minutes and touches nothing outside its folder.
+    """
+    from flows.demo import run_demo
+
+    run_demo(folder, learners, seed, utc_now(), out)
+
+
+@policy_app.command("check")
+def policy_check(
+    file: Annotated[Path | None, typer.Argument(help="Default: the shipped policy.")] = None,
+) -> None:
+    """Check a policy file completely, without running anything.
+
+    **Example:** `tutorflow policy check my-policy.yml`
+    """
+    from tutorflow.policy import load_policy
+
+    policy = load_policy(file)
+    enabled = len(policy.enabled_rules())
+    out.print(
+        f"{file or 'The shipped policy'} is valid: version {policy.version}, in force from "
+        f"{policy.effective_from}, {enabled} of {len(policy.rules)} rules enabled.",
+        soft_wrap=True,
+    )
+
+
+@policy_app.command("guide")
+def policy_guide(
+    file: Annotated[Path | None, typer.Argument(help="Default: the shipped policy.")] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="Write it there instead of printing it.")
+    ] = None,
+) -> None:
+    """Print the policy as a guide for people: every rule, threshold, tier and due time.
+
+    **Example:** `tutorflow policy guide --out policy.md`
+    """
+    from tutorflow.policy import load_policy
+    from tutorflow.policy.guide import policy_guide
+
+    text = policy_guide(load_policy(file))
+    if target is None:
+        typer.echo(text)
+    else:
+        target.write_text(text, encoding="utf-8")
+        out.print(f"Wrote {target}.")
