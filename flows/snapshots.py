@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import duckdb
 
 from tutorflow import warehouse
-from tutorflow.engine import quoted
+from tutorflow.engine import identifier, literal
 from tutorflow.errors import TutorflowError
 from tutorflow.hours import floor_tick
 from tutorflow.settings import Settings
@@ -67,7 +67,7 @@ def take_snapshot(settings: Settings, as_of: datetime, force: bool = False) -> b
             "select table_name from information_schema.tables where table_schema = 'marts'"
         ).fetchall():
             connection.execute(
-                f'copy marts."{table}" to {quoted(str(partial / f"{table}.parquet"))}'
+                f"copy marts.{identifier(table)} to {literal(str(partial / f'{table}.parquet'))}"
                 " (format parquet, compression zstd)"
             )
     (partial / _BUILD_MARK).write_text(build)
