@@ -13,7 +13,7 @@ from tutorflow.hours import to_aware_utc, to_naive_utc
 from tutorflow.publish import contract, tables
 from tutorflow.publish.candidates import Candidates
 from tutorflow.publish.database import ServingError, exists, reading, writing
-from tutorflow.publish.verdict import Verdict
+from tutorflow.publish.verdict import CheckResult, Verdict
 from tutorflow.settings import Settings
 
 State = Literal["running", "published", "blocked", "failed", "nothing_to_do"]
@@ -125,8 +125,8 @@ def forget_mart_counts(settings: Settings) -> None:
 
 def _check_ticks(candidates: Candidates) -> None:
     logged = {to_aware_utc(at) for at in candidates.rows("tick_log")["as_of"]}
-    ticks = set(candidates.ticks)
-    if logged != ticks or not ticks or max(ticks) != candidates.as_of:
+    ticks = {to_aware_utc(at) for at in candidates.ticks}
+    if logged != ticks or not ticks or max(ticks) != to_aware_utc(candidates.as_of):
         raise contract.ContractError(
             f"tick_log has {len(logged)} rows for {len(ticks)} decided ticks up to "
             f"{candidates.as_of}: every tick needs its row, and as_of is the last of them"
@@ -163,12 +163,25 @@ def _write_run(connection: sa.Connection, run: Run, verdict: Verdict | None) -> 
     }
     _upsert_records(connection, "run_status", [row])
     if verdict is not None:
-        _upsert_records(
-            connection, "gate_results", [_gate_row(run.run_id, verdict, r) for r in verdict.results]
-        )
+        _write_gate_results(connection, run.run_id, verdict)
 
 
-def _gate_row(run_id: str, verdict: Verdict, result: Any) -> dict[str, Any]:
+def _write_gate_results(connection: sa.Connection, run_id: str, verdict: Verdict) -> None:
+    """A run that commits several batches keeps the failure of an earlier one."""
+    stored = tables.select_rows(connection, "gate_results", {"run_id": run_id, "is_success": False})
+    failed_before = set(stored["check_id"])
+    _upsert_records(
+        connection,
+        "gate_results",
+        [
+            _gate_row(run_id, verdict, result)
+            for result in verdict.results
+            if not (result.is_success and result.check_id in failed_before)
+        ],
+    )
+
+
+def _gate_row(run_id: str, verdict: Verdict, result: CheckResult) -> dict[str, Any]:
     reason = verdict.accepted.get(result.check_id)
     accepted = f" Accepted: {reason}" if reason and not result.is_success else ""
     return {

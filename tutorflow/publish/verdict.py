@@ -2,9 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Literal
 
+from tutorflow.errors import TutorflowError
+
 Severity = Literal["critical", "warning"]
+
+
+class UnknownCheck(TutorflowError):
+    """Somebody accepted a check that does not exist, or gave no reason."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,29 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Every check's result, and which critical checks a person accepted, with their reason."""
+    """What the gate found and what a person made of it.
+
+    Attributes:
+        results: every check's result.
+        accepted: check id -> reason for which a person lets its failure pass, once.
+        mart_counts: rows of every mart, to compare the next hour with.
+
+    Raises UnknownCheck when what is accepted is no check's id or the reason is empty.
+    """
 
     results: Sequence[CheckResult]
     accepted: Mapping[str, str] = field(default_factory=dict)
     mart_counts: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checks = {result.check_id for result in self.results}
+        for check_id, reason in self.accepted.items():
+            if check_id not in checks:
+                near = get_close_matches(check_id, checks, cutoff=0.4)
+                hint = f"did you mean {' or '.join(near)}" if near else "the README lists them"
+                raise UnknownCheck(f"there is no check {check_id!r} to accept; {hint}")
+            if not reason.strip():
+                raise UnknownCheck(f"to accept {check_id} give a reason; it is kept with the run")
 
     @property
     def failures(self) -> list[CheckResult]:
