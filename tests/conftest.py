@@ -1,0 +1,94 @@
+"""One tiny world and one Prefect server for all tests that need them."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pytest
+
+from tutorflow.settings import Settings, load_settings
+from tutorflow.simulate.config import SimulationConfig
+from tutorflow.simulate.programme import Programme
+
+# Nobody's own settings may reach a test.
+for _name in [name for name in os.environ if name.startswith("TUTORFLOW_")]:
+    if _name != "TUTORFLOW_SHARED_DATA":
+        del os.environ[_name]
+
+
+@dataclass(frozen=True)
+class World:
+    """A home directory with a simulated programme in it, built and decided day by day to `now`.
+
+    `arrive` puts the events of the hours up to an instant where the source looks for them.
+    """
+
+    settings: Settings
+    now: datetime
+
+    def arrive(self, until: datetime) -> None:
+        later = sorted((self.settings.home / "later").glob("*.csv"))
+        for path in later:
+            if datetime.strptime(path.stem + "+0000", "events-%Y-%m-%dT%H%z") <= until:
+                shutil.copy(path, self.settings.home / "events" / path.name)
+
+
+TINY = SimulationConfig(learners=14, weeks=3, start=date(2026, 1, 5), seed=3)
+TINY_NOW = datetime(2026, 1, 22, tzinfo=UTC)
+TINY_HOURS = 24
+
+
+def write_events(folder: Path, name: str, events: pa.Table) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    pa_csv.write_csv(events, folder / f"events-{name}.csv")
+
+
+@pytest.fixture(scope="session")
+def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fourteen learners over two and a half weeks, run once. Not to be changed: use `world`."""
+    from flows.history import run_backfill
+
+    home = tmp_path_factory.mktemp("tiny") / "home"
+    programme = Programme(TINY)
+    for day in range((TINY_NOW - TINY.starts_at).days):
+        end = TINY.starts_at + timedelta(days=day + 1)
+        write_events(home / "events", f"{end:%Y-%m-%dT%H}", programme.advance(end))
+    for hour in range(TINY_HOURS):
+        end = TINY_NOW + timedelta(hours=hour + 1)
+        write_events(home / "later", f"{end:%Y-%m-%dT%H}", programme.advance(end))
+    (home / "tutorflow.yml").write_text(
+        "sources:\n"
+        "  - name: tutor\n"
+        "    path: events/*.csv\n"
+        "    format: canonical\n"
+        "    complete_until: delivered\n"
+        "    delivered_pattern: 'events-(?P<end>[0-9T-]+)[.]csv'\n"
+    )
+    report = run_backfill(load_settings(home), None, None, "day", TINY_NOW)
+    assert report.state == "published", report.message
+    return home
+
+
+@pytest.fixture
+def world(tiny_home: Path, tmp_path: Path) -> World:
+    """A copy of the tiny world that a test may change."""
+    home = tmp_path / "home"
+    shutil.copytree(tiny_home, home, symlinks=True)
+    return World(load_settings(home), TINY_NOW)
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server for this session; it takes ten seconds to start."""
+    import flows  # noqa: F401 - turns telemetry off before Prefect is imported
+
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
