@@ -1,7 +1,6 @@
 """The steps of the hour, as plain functions. `flows.hour` tells them in order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,7 @@ from flows import marts, snapshots
 from tutorflow import publish as publishing
 from tutorflow import pull as pulling
 from tutorflow import warehouse
-from tutorflow.decide import advance_window
+from tutorflow.decide.window import advance_window
 from tutorflow.publish import Candidates, Run, Verdict
 from tutorflow.pull import PullAttempt
 from tutorflow.settings import Settings
@@ -41,7 +40,7 @@ def check(
     """Hold the candidates against the expectations; `accepted`: check -> a person's reason."""
     from expectations import gate  # Great Expectations takes seconds to import
 
-    return replace(gate.check(settings, candidates), accepted=dict(accepted or {}))
+    return gate.check(settings, candidates, accepted)
 
 
 def publish(settings: Settings, candidates: Candidates, verdict: Verdict, run: Run) -> None:

@@ -20,6 +20,8 @@ from tutorflow.policy.model import Policy
 
 Disposition = Literal["opened", "absorbed", "reopened", "held", "suppressed", "ai_loop"]
 Key = tuple[str, str, str]  # learner, course, layer
+LAYERS = ("content", "confidence", "compliance", "safety")
+EPOCH = datetime(1970, 1, 1)
 
 
 class Signal(NamedTuple):
@@ -183,9 +185,10 @@ class OpenState:
     """What the last committed tick left open; ``advance`` moves it on."""
 
     alerts: dict[Key, Alert] = field(default_factory=dict)
-    recorded: set[str] = field(default_factory=set)
+    recorded: dict[str, datetime] = field(default_factory=dict)  # signal -> tick
     holds: dict[str, Hold] = field(default_factory=dict)
     cooling: dict[str, Evidence] = field(default_factory=dict)
+    late: dict[str, Signal] = field(default_factory=dict)  # held because their feed is late
     delivered: Counter[tuple[str, date, int]] = field(default_factory=Counter)
 
 
@@ -213,6 +216,19 @@ class TickInput:
     unsupported: frozenset[str] = frozenset()
 
 
+class NoteRequest(NamedTuple):
+    """A hand-off note to write, with everything that was true at its tick."""
+
+    at: datetime
+    alert_id: str
+    key: Key
+    alert_tier: int
+    confidence: str
+    basis: str
+    signals: tuple[Signal, ...]
+    last_closed: tuple[datetime, str] | None  # an earlier alert of this learner
+
+
 @dataclass
 class Changes:
     """What one or more ticks changed: the rows to publish."""
@@ -222,7 +238,7 @@ class Changes:
         default_factory=dict
     )
     holds: dict[str, Hold] = field(default_factory=dict)
-    notes: list[tuple[datetime, Alert, tuple[Evidence, ...]]] = field(default_factory=list)
+    notes: dict[str, NoteRequest] = field(default_factory=dict)
     touched: set[Key] = field(default_factory=set)
     opened: Counter[datetime] = field(default_factory=Counter)
     closed: Counter[datetime] = field(default_factory=Counter)
@@ -266,6 +282,10 @@ class _Step:
 
     def hold_late_feeds(self) -> None:
         for signal in self.tick.held:
+            self.state.late[signal.signal_id] = signal
+            if self._is_too_late(signal.fired_at):
+                self._give_up(signal)
+                continue
             hold = self._hold(signal, "feed_late", "the feed this rule needs has not come this far")
             self.state.holds[hold.suppression_id] = hold
 
@@ -274,12 +294,21 @@ class _Step:
         for hold in [h for h in self.state.holds.values() if h.reason == "feed_late"]:
             if hold.rule_id is None or hold.fired_at is None:
                 continue
+            late = self.state.late.get(hold.signal_id or "")
             if hold.signal_id in arrived:
                 self._release(hold, "decided")
-            elif hold.fired_at < self.as_of - self.context.late_horizon:
+            elif late is not None and self._is_too_late(hold.fired_at):
                 self._release(hold, "too_late")
+                self._give_up(late)
             elif watermark(hold.rule_id, hold.course_id, self.as_of) >= hold.fired_at:
                 self._release(hold, "no_longer_supported")
+
+    def _is_too_late(self, fired_at: datetime) -> bool:
+        return fired_at < self.as_of - self.context.late_horizon
+
+    def _give_up(self, signal: Signal) -> None:
+        self.state.recorded[signal.signal_id] = self.as_of
+        self._suppress(signal, "too_late", "known only after the late horizon had passed")
 
     # -- signals and recoveries, in the order in which they happened ------------------------
 
@@ -298,7 +327,7 @@ class _Step:
                 self._hear_signal(event)
 
     def _hear_recovery(self, event: RecoveryEvent, cooling: Iterable[Evidence]) -> None:
-        for layer in ("content", "confidence", "compliance", "safety"):
+        for layer in LAYERS:
             key = (event.learner_id, event.course_id, layer)
             alert = self.state.alerts.get(key)
             if alert is not None and alert.status != "closed":
@@ -315,9 +344,9 @@ class _Step:
     def _hear_signal(self, signal: Signal) -> None:
         if signal.signal_id in self.state.recorded:
             return
-        self.state.recorded.add(signal.signal_id)
-        if signal.fired_at < self.as_of - self.context.late_horizon:
-            self._suppress(signal, "too_late", "known only after the late horizon had passed")
+        self.state.recorded[signal.signal_id] = self.as_of
+        if self._is_too_late(signal.fired_at):
+            self._give_up(signal)
             return
         out = self.context.is_out_of_scope(signal.learner_id, signal.course_id, signal.fired_at)
         if out is not None:
@@ -351,6 +380,7 @@ class _Step:
         for key, alert in self.state.alerts.items():
             if alert.status == "closed":
                 continue
+            self._settle_unsupported(alert)
             out = self.context.is_out_of_scope(key[0], key[1], self.as_of)
             if out is not None and out.startswith("withdrawn"):
                 self._close(alert, "withdrawn")
@@ -359,10 +389,17 @@ class _Step:
             elif all(e.signal.signal_id in self.tick.unsupported for e in alert.evidence):
                 self._close(alert, "no_longer_supported")
             elif all(
-                e.recovered_at is not None or e.signal.signal_id in self.tick.unsupported
+                e.recovered_at is not None or e.signal.rule_id not in self.policy.rules
                 for e in alert.evidence
             ):
                 self._close(alert, "recovered")
+
+    def _settle_unsupported(self, alert: Alert) -> None:
+        for evidence in alert.evidence:
+            undone = evidence.signal.signal_id in self.tick.unsupported
+            if undone and evidence.recovered_at is None:
+                evidence.recovered_at = self.as_of
+                self._changed(alert)
 
     def _close(self, alert: Alert, reason: str) -> None:
         alert.status, alert.closed_at, alert.close_reason = "closed", self.as_of, reason
@@ -526,7 +563,23 @@ class _Step:
         return due_at(due, self.as_of, self._coach(alert))
 
     def _note(self, alert: Alert) -> None:
-        self.changes.notes.append((self.as_of, alert, tuple(alert.evidence)))
+        closed = [
+            (other.closed_at, other.close_reason or "")
+            for layer in LAYERS
+            if (other := self.state.alerts.get((*alert.key[:2], layer))) is not None
+            and other.closed_at is not None
+        ]
+        confidence, basis = alert.confidence(self.policy)
+        self.changes.notes[alert.alert_id] = NoteRequest(
+            self.as_of,
+            alert.alert_id,
+            alert.key,
+            alert.alert_tier,
+            confidence,
+            basis,
+            tuple(e.signal for e in alert.evidence),
+            max(closed, default=None),
+        )
 
     def _changed(self, alert: Alert) -> None:
         alert.priority = alert.rank(self.policy, self.context.core_skills)
@@ -534,8 +587,7 @@ class _Step:
         self.changes.touched.add(alert.key)
 
     def _record(self, signal: Signal, disposition: Disposition, alert: Alert | None) -> None:
-        before = self.changes.dispositions.get(signal.signal_id)
-        recorded_at = before[1] if before else self.as_of
+        recorded_at = self.state.recorded.setdefault(signal.signal_id, self.as_of)
         self.changes.dispositions[signal.signal_id] = (
             signal,
             recorded_at,
@@ -602,7 +654,8 @@ class _Step:
 
 def queue_key(alert: Alert) -> tuple[float, float, str]:
     """Sort key of the coach queue: need first, then newest, then the id, so it is reproducible."""
-    return (-alert.priority, -alert.last_signal_at.timestamp(), alert.alert_id)
+    newest = (EPOCH - alert.last_signal_at).total_seconds()
+    return (-alert.priority, newest, alert.alert_id)
 
 
 def delivered_today(

@@ -37,7 +37,7 @@ def build_candidates(
 ) -> Candidates:
     """The candidate tables of a window; every frame fits its table in the contract."""
     as_of: datetime = log[-1]["as_of"]
-    notes = write_notes(warehouse, changes.notes, policy, around.titles, _earlier(opened, changes))
+    notes = write_notes(warehouse, list(changes.notes.values()), policy, around.titles)
     scores, parts = score(frames, policy, moments)
     tables: dict[str, pd.DataFrame | list[dict[str, Any]]] = {
         "alerts": [_alert_row(alert, policy) for alert in changes.alerts.values()],
@@ -169,7 +169,7 @@ def _queue_row(
     confidence, basis = alert.confidence(policy)
     return {
         "queue_position": position,
-        "coach_id": alert.delivered_to,
+        "coach_id": alert.coach_id,
         "alert_id": alert.alert_id,
         "learner_id": alert.key[0],
         "learner_label": f"L-{alert.key[0][:4]}",
@@ -189,15 +189,6 @@ def _queue_row(
         "last_signal_at": alert.last_signal_at,
         "as_of": as_of,
     }
-
-
-def _earlier(opened: Opened, changes: Changes) -> dict[str, list[tuple[datetime, str]]]:
-    """Per learner, when earlier alerts closed and why."""
-    earlier = {learner: list(past) for learner, past in opened.closed_before.items()}
-    for alert in changes.alerts.values():
-        if alert.closed_at is not None and alert.close_reason is not None:
-            earlier.setdefault(alert.key[0], []).append((alert.closed_at, alert.close_reason))
-    return earlier
 
 
 def _summary(changes: Changes, state: OpenState, around: Surroundings) -> dict[str, Any]:

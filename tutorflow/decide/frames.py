@@ -18,7 +18,8 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-LOOKBACK = timedelta(days=42)  # 28 days to re-arm + 14 days of repeated sessions
+# Two spans of 28 days (re-arming, repeated sessions), 14 of trailing rows, a day at the edge.
+LOOKBACK = timedelta(days=71)
 CALENDAR_DAYS = 35  # how long the calendar follows a silence
 
 RESPONSE_COLUMNS = """
@@ -89,7 +90,7 @@ CALENDAR = f"""
             calendar.calendar_date,
             max(days.last_activity_at) as last_activity_at,
             max(days.activity_date) as last_active_date,
-            arg_max(days.next_activity_at, days.activity_date) as next_activity_at,
+            arg_max_null(days.next_activity_at, days.activity_date) as next_activity_at,
             count(*) filter (days.activity_date > calendar.calendar_date - 28)
                 as active_days_of_last_28,
             count(*) filter (days.activity_date > calendar.calendar_date - 7)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import duckdb
 import pandas as pd
 
-from tutorflow.decide.alerts import Alert, Evidence
+from tutorflow.decide.alerts import NoteRequest
 from tutorflow.decide.frames import frame
 from tutorflow.policy.model import Policy
+
+MEMORY = timedelta(days=28)  # earlier alerts that a note still mentions
 
 # What the AI tutor did, and how the learner was doing, in the week before each note.
 BEFORE_THE_NOTE = """
@@ -86,73 +88,62 @@ BEFORE_THE_NOTE = """
 
 def write_notes(
     warehouse: duckdb.DuckDBPyConnection,
-    requests: list[tuple[datetime, Alert, tuple[Evidence, ...]]],
+    requests: Sequence[NoteRequest],
     policy: Policy,
     titles: Mapping[str, str],
-    earlier: Mapping[str, list[tuple[datetime, str]]],
 ) -> pd.DataFrame:
-    """Rows of ``handoff_notes``, the latest request per alert.
-
-    ``earlier`` lists, per learner, (closed at, close reason) of alerts before.
-    """
-    latest = {alert.alert_id: (at, alert, evidence) for at, alert, evidence in requests}
-    if not latest:
+    """Rows of ``handoff_notes``, one per request."""
+    if not requests:
         return pd.DataFrame()
     asked = pd.DataFrame(
         [
             {
-                "alert_id": alert_id,
-                "learner_id": alert.key[0],
-                "course_id": alert.key[1],
-                "fired_at": max(e.signal.fired_at for e in evidence),
-                "written_at": at,
+                "alert_id": request.alert_id,
+                "learner_id": request.key[0],
+                "course_id": request.key[1],
+                "fired_at": max(signal.fired_at for signal in request.signals),
+                "written_at": request.at,
             }
-            for alert_id, (at, alert, evidence) in latest.items()
+            for request in requests
         ]
     )
     warehouse.register("asked_notes", asked)
     before: list[Any] = frame(warehouse, BEFORE_THE_NOTE).to_dict("records")
-    history = {row["alert_id"]: row for row in before}
     warehouse.unregister("asked_notes")
+    history = {row["alert_id"]: row for row in before}
     return pd.DataFrame(
-        [
-            _note(at, alert, evidence, history.get(alert_id, {}), policy, titles, earlier)
-            for alert_id, (at, alert, evidence) in latest.items()
-        ]
+        [_note(request, history.get(request.alert_id, {}), policy, titles) for request in requests]
     )
 
 
 def _note(
-    at: datetime,
-    alert: Alert,
-    evidence: tuple[Evidence, ...],
+    request: NoteRequest,
     history: Mapping[str, Any],
     policy: Policy,
     titles: Mapping[str, str],
-    earlier: Mapping[str, list[tuple[datetime, str]]],
 ) -> dict[str, Any]:
-    lead = max(evidence, key=lambda e: (e.signal.alert_tier, e.signal.fired_at, e.signal.signal_id))
-    entry = policy.rules[lead.signal.rule_id]
-    subject = titles.get(lead.signal.subject_id, lead.signal.subject_id) or "the course"
-    sentences = list(dict.fromkeys(e.signal.sentence for e in evidence))
-    changed_at = min(e.signal.fired_at for e in evidence)
+    lead = max(request.signals, key=lambda s: (s.alert_tier, s.fired_at, s.signal_id))
+    entry = policy.rules[lead.rule_id]
+    subject = titles.get(lead.subject_id, lead.subject_id) or "the course"
+    sentences = list(dict.fromkeys(signal.sentence for signal in request.signals))
+    changed_at = min(signal.fired_at for signal in request.signals)
     changed = _what_changed(history)
-    level, basis = alert.confidence(policy)
     return {
-        "alert_id": alert.alert_id,
+        "alert_id": request.alert_id,
         "objective": entry.objective.format(subject=subject),
         "observed_issue": "; ".join(sentences),
         "what_changed": changed,
         "changed_at": changed_at,
-        "severity": f"alert tier {alert.alert_tier}, confidence {level} ({basis})",
+        "severity": f"alert tier {request.alert_tier}, "
+        f"confidence {request.confidence} ({request.basis})",
         "was_doing": _was_doing(history, subject),
         "why_now": f"{changed}; noticed {changed_at:%d %b %H:%M} UTC",
         "ai_tried": _ai_tried(history),
-        "humans_tried": _humans_tried(history, earlier.get(alert.key[0], []), at),
+        "humans_tried": _humans_tried(history, request),
         "next_action": entry.action.format(subject=subject),
         "minutes": entry.minutes,
-        "draft_message": _draft(alert.key[2], subject),
-        "written_at": at,
+        "draft_message": _draft(request.key[2], subject),
+        "written_at": request.at,
     }
 
 
@@ -195,20 +186,16 @@ def _ai_tried(history: Mapping[str, Any]) -> str:
     return "AI: " + (", ".join(tried) if tried else "nothing on record in the last two weeks")
 
 
-def _humans_tried(
-    history: Mapping[str, Any], earlier: list[tuple[datetime, str]], at: datetime
-) -> str:
+def _humans_tried(history: Mapping[str, Any], request: NoteRequest) -> str:
     said = []
     messages = _count(history, "coach_messages")
     if messages:
-        days = (at - history["coach_message_at"]).days
+        days = (request.at - history["coach_message_at"]).days
         said.append(f"{messages} coach message{'s' if messages > 1 else ''}, last {_ago(days)}")
-    past = [(when, reason) for when, reason in earlier if when < at]
-    if past:
-        when, reason = max(past)
-        said.append(
-            f"an earlier alert closed {_ago((at - when).days)} ({reason.replace('_', ' ')})"
-        )
+    if request.last_closed is not None and request.at - request.last_closed[0] <= MEMORY:
+        when, reason = request.last_closed
+        days = (request.at - when).days
+        said.append(f"an earlier alert closed {_ago(days)} ({reason.replace('_', ' ')})")
     return "People: " + ("; ".join(said) if said else "no contact on record")
 
 

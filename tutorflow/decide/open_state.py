@@ -30,7 +30,6 @@ class Opened:
     tracker: StateTracker
     learners: set[str]
     last_watermark: datetime | None
-    closed_before: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
     delivered_rows: list[dict[str, Any]] = field(default_factory=list)
 
     def use_coaches(self, coaches: Mapping[str, Coach]) -> None:
@@ -40,7 +39,8 @@ class Opened:
     def remember_signals(self, settings: Settings, start: datetime) -> None:
         """Know which signals of the window have been decided already."""
         rows = read_table(settings, "signals", lambda t: t.c.fired_at >= start)
-        self.state.recorded.update(rows["signal_id"])
+        for row in _records(rows[["signal_id", "recorded_at"]]):
+            self.state.recorded[row["signal_id"]] = row["recorded_at"]
 
     def load_spells(self, settings: Settings, learners: Iterable[str]) -> None:
         """The current state of the learners that may be judged in this window."""
@@ -94,7 +94,6 @@ def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
         tracker,
         learners,
         _last_watermark(settings),
-        _closed_before(alerts),
         _records(read_table(settings, "alerts", lambda t: t.c.delivered_at > first - MEMORY)),
     )
 
@@ -161,6 +160,8 @@ def _load_cooling(settings: Settings, state: OpenState) -> None:
     waiting = [h for h in state.holds.values() if h.reason == "cooldown" and h.signal_id]
     signals = _signals(settings, [hold.signal_id or "" for hold in waiting])
     state.cooling = {signal_id: Evidence(signal) for signal_id, signal in signals.items()}
+    for hold in waiting:
+        state.recorded[hold.signal_id or ""] = hold.held_at
 
 
 def _add_spells(tracker: StateTracker, rows: pd.DataFrame) -> None:
@@ -168,14 +169,6 @@ def _add_spells(tracker: StateTracker, rows: pd.DataFrame) -> None:
         who = (row["learner_id"], row["course_id"])
         if who not in tracker.spells:
             tracker.spells[who] = Spell(row["state"], row["since"], row["reason"])
-
-
-def _closed_before(alerts: pd.DataFrame) -> dict[str, list[tuple[datetime, str]]]:
-    closed: dict[str, list[tuple[datetime, str]]] = {}
-    for row in _records(alerts):
-        if row["closed_at"] is not None:
-            closed.setdefault(row["learner_id"], []).append((row["closed_at"], row["close_reason"]))
-    return closed
 
 
 def _last_watermark(settings: Settings) -> datetime | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tutorflow.decide.frames import Frames, rows_of
+from tutorflow.decide.frames import LOOKBACK, Frames, rows_of
 from tutorflow.decide.rule import Condition, Rule
 from tutorflow.decide.rules.series import trailing_sum
 from tutorflow.policy.model import Level, Policy, RulePolicy
@@ -199,6 +199,7 @@ def _evidence(condition: Condition, positions: np.ndarray) -> Iterator[list[str]
     keys = [condition.rows[c] for c in condition.by]
     groups = condition.rows.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
     order = np.argsort(groups, kind="stable")
+    times = condition.rows[condition.fired_at].to_numpy()
     edges = np.searchsorted(groups[order], np.arange(groups.max() + 2))
     for position in positions:
         if isinstance(condition.evidence, int):
@@ -207,7 +208,13 @@ def _evidence(condition: Condition, positions: np.ndarray) -> Iterator[list[str]
             wanted = int(condition.evidence.iloc[position])
         group = order[edges[groups[position]] : edges[groups[position] + 1]]
         until = int(np.searchsorted(group, position, side="right"))
-        yield [str(a) for a in anchors[group[max(0, until - wanted) : until]]]
+        # The same rows whatever else was loaded: none older than the look-back of the hour.
+        kept = [
+            p
+            for p in group[max(0, until - wanted) : until]
+            if times[p] >= times[position] - np.timedelta64(LOOKBACK)
+        ]
+        yield [str(anchors[p]) for p in kept]
 
 
 def _either(one: Condition, other: Condition) -> Condition:

@@ -47,6 +47,16 @@ class Surroundings:
         fitting = [coach for coach in mine if coach.role == role]
         return (fitting or mine or [self.default_coach])[0]
 
+    def pauses_between(self, begin: datetime, end: datetime) -> list[tuple[str, str]]:
+        """Learners (with their course) whose own pause begins in ``[begin, end)``."""
+        return [
+            (learner, course)
+            for (learner, course), spans in self._pauses.items()
+            if learner is not None and course is not None
+            for first, _, _ in spans
+            if begin <= first < end
+        ]
+
     def is_out_of_scope(self, learner_id: str, course_id: str, at: datetime) -> str | None:
         """Why this learner is left alone at ``at``; None: is not."""
         if learner_id in self._staff:

@@ -87,6 +87,7 @@ def advance_window(
             tracker.learn(fact)
         log: list[dict[str, Any]] = []
         moments: dict[tuple[str, str], pd.Timestamp] = {}
+        since = first
         for index, tick in enumerate(inputs):
             changes.touched.clear()
             before = len(changes.dispositions)
@@ -94,10 +95,11 @@ def advance_window(
             tracker.advance(
                 tick.as_of,
                 facts[index],
-                [key[:2] for key in changes.touched],
+                [key[:2] for key in changes.touched] + around.pauses_between(since, tick.as_of),
                 opened.state,
                 around.is_out_of_scope,
             )
+            since = tick.as_of
             _note_moments(moments, tick.as_of, facts[index], opened.state)
             log.append(
                 _log_row(
