@@ -5,12 +5,15 @@ A file in the landing counts only once its row is in here; the row is written la
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+import pandas as pd
 
 from tutorflow.hours import to_naive_utc
 
@@ -109,6 +112,44 @@ def read_deliveries(path: Path) -> list[Delivery]:
         return [
             _delivery(row) for row in catalog.execute("select * from deliveries order by rowid")
         ]
+
+
+def last_complete_until(catalog: sqlite3.Connection) -> dict[str, datetime | None]:
+    """Per source, what its last attempt without error found (naive UTC)."""
+    rows = catalog.execute(
+        "select source, complete_until from pull_attempts where attempt_id in ("
+        " select max(attempt_id) from pull_attempts"
+        " where error is null and finished_at is not null group by source)"
+    )
+    return {row["source"]: from_text(row["complete_until"]) for row in rows}
+
+
+def read_attempts(path: Path) -> pd.DataFrame:
+    """Every pull attempt, the latest first; the columns of `pull_attempts`, times naive UTC.
+
+    `finished_at` is NaT for an attempt that was killed.
+    """
+    frame = _read(path, "select * from pull_attempts order by attempt_id desc")
+    for name in ("started_at", "finished_at", "complete_until"):
+        frame[name] = pd.to_datetime(frame[name]).astype("datetime64[us]")
+    for name in ("notes", "deliveries"):
+        frame[name] = [json.loads(text) for text in frame[name]]
+    return frame
+
+
+def read_quarantined(path: Path) -> pd.DataFrame:
+    """Refused rows: `source`, `delivery_id`, `path`, `line`, `reason`.
+
+    Line 0 stands for the rows of a file beyond those that are listed one by one.
+    """
+    return _read(path, "select * from quarantined_rows order by source, delivery_id, line")
+
+
+def _read(path: Path, query: str) -> pd.DataFrame:
+    with open_catalog(path) as catalog:
+        cursor = catalog.execute(query)
+        columns = [column[0] for column in cursor.description]
+        return pd.DataFrame([tuple(row) for row in cursor], columns=columns)
 
 
 def _delivery(row: sqlite3.Row) -> Delivery:

@@ -227,9 +227,7 @@ STATISTICS_CLOZE = Format(
 )
 
 _MODULE = Column("code_module", required=True)
-_PRESENTATION = Column(
-    "code_presentation", required=True, pattern="^[0-9]{4}[BJ]$", example="2013J"
-)
+_PRESENTATION = Column("code_presentation", required=True, pattern="[0-9]{4}[BJ]", example="2013J")
 _STUDENT = Column("learner_id", "learner", in_file="id_student", required=True)
 
 
@@ -238,7 +236,14 @@ def _number(name: str, required: bool = False) -> Column:
 
 
 def _day(name: str, required: bool = False) -> Column:
-    return Column(name, "integer", required=required, unknown=("?",))
+    return Column(
+        name,
+        "integer",
+        required=required,
+        unknown=("?",),
+        pattern="-?[0-9]{1,4}([.]0)?",
+        example="-10",
+    )
 
 
 # Days count from the start of the presentation: 1 February (B) or 1 October (J) of its year.
