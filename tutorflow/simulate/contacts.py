@@ -90,6 +90,8 @@ class Contacts:
             3.0, float(state.motivation[learner]) + factor * effect.motivation
         )
         state.belief[learner] += factor * effect.belief
+        # Half of what is gained stays: the story a learner tells of themselves has changed.
+        state.belief_bias[learner] -= 0.5 * factor * effect.belief
         relieved = min(1.0, factor * effect.drift_relief)
         state.drifted[learner] *= 1.0 - relieved
         state.effort_relief[learner] = max(

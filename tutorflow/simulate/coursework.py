@@ -75,7 +75,7 @@ class Coursework:
     def unlocked(self, course: str, week: int) -> int:
         """Skills with a number below this are open in the course this week."""
         skills = self._curriculum.skills_of_course[course]
-        share = min(1.0, (week + 1.5) / self._weeks)
+        share = min(1.0, (week + 2.5) / self._weeks)
         return skills[0] + max(2, math.ceil(share * len(skills)))
 
     def announce(self, day: int) -> None:

@@ -102,6 +102,7 @@ class Item:
     number: int
     item_id: str
     title: str
+    module_id: str
     skill: int
     second_skill: int | None
     skill_ids: str
@@ -147,7 +148,7 @@ def _skills() -> tuple[Skill, ...]:
     order = [(course, *entry) for course, ladder in _LADDERS.items() for entry in ladder]
     number_of = {skill_id: number for number, (_, skill_id, _, _) in enumerate(order)}
     depths: dict[str, int] = {}
-    skills = []
+    skills: list[Skill] = []
     for number, (course_id, skill_id, prerequisites, error_types) in enumerate(order):
         depths[skill_id] = 1 + max((depths[p] for p in prerequisites), default=-1)
         position = sum(s.course_id == course_id for s in skills)
@@ -180,6 +181,7 @@ def _items(seed: int, skill: Skill, skills: tuple[Skill, ...]) -> list[Item]:
                 number=skill.number * ITEMS_PER_SKILL + position,
                 item_id=f"{skill.skill_id}-{position + 1:02d}",
                 title=f"{skill.title}: {presentation.replace('-', ' ')} {position + 1}",
+                module_id=skill.module_id,
                 skill=skill.number,
                 second_skill=second,
                 skill_ids="~~".join(skill_ids),

@@ -7,7 +7,7 @@ kind        reason             the need exists while
 ==========  =================  ================================================================
 content     prerequisite_gap   practice no longer teaches the skill being worked on (expected gain
                                below 0.045 logits per opportunity, chance of success under one half,
-                               6 or more opportunities) and readiness is below one half
+                               8 or more opportunities) and readiness is below one half
 content     slow_growth        the same, with the prerequisites in place
 confidence  belief_gap         belief lies 1.3 logits or more below competence (until 0.9), and
                                competence is fair (above -0.2), for 3 days or more
@@ -40,7 +40,7 @@ WIDE_GAP, NARROW_GAP = 1.3, 0.9
 FAIR_COMPETENCE = -0.2
 GAMING_ON, GAMING_OFF = 0.22, 0.15
 STALLED_GAIN = 0.045
-STALLED_OPPORTUNITIES = 6
+STALLED_OPPORTUNITIES = 8
 AFTER_STOP_DAYS = 14
 SHORTEST_SPELL_DAYS = 3
 

@@ -15,33 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from tutorflow.simulate.config import SimulationConfig
-from tutorflow.simulate.randomness import Stream, mix
-
-EVENT_TYPES = (
-    "session_started",
-    "session_ended",
-    "item_presented",
-    "response_submitted",
-    "response_revised",
-    "hint_requested",
-    "explanation_viewed",
-    "item_abandoned",
-    "content_viewed",
-    "assignment_due",
-    "assignment_submitted",
-    "assessment_scored",
-    "session_scheduled",
-    "session_attended",
-    "session_cancelled",
-    "message_sent",
-    "message_replied",
-    "check_in",
-    "help_requested",
-    "reflection_skipped",
-    "difficulty_changed",
-    "learner_enrolled",
-    "learner_withdrew",
-)
+from tutorflow.simulate.randomness import Stream, mix, step_in
 
 _TIME = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema(
@@ -87,7 +61,9 @@ class EventLog:
     """
 
     def __init__(self, config: SimulationConfig, user_ids: Sequence[str]) -> None:
-        self._seed = config.seed
+        self._streams = [
+            mix(config.seed, Stream.LATENESS, learner) for learner in range(len(user_ids))
+        ]
         self._late_share = config.late_share
         self._user_ids = user_ids
         self._start_us = int(config.starts_at.timestamp()) * 1_000_000
@@ -156,7 +132,7 @@ class EventLog:
         self._waiting[(received - self._start_us) // _HOUR_US].append(row)
 
     def _delay_us(self, learner: int, number: int) -> int:
-        drawn = mix(self._seed, Stream.LATENESS, learner, number)
+        drawn = step_in(self._streams[learner], number)
         share, position = (drawn >> 32) * 2.0**-32, (drawn & 0xFFFFFFFF) * 2.0**-32
         if share >= self._late_share:
             return 300_000 + int(position * 8_000_000)

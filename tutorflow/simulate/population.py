@@ -40,17 +40,17 @@ class LearnerType:
 
 
 TYPES: dict[str, LearnerType] = {
-    "steady": LearnerType(share=0.37),
+    "steady": LearnerType(share=0.41),
     "thriving": LearnerType(share=0.17, ability=0.7, learning=1.3, motivation=0.9, drift=0.0),
     "wheel_spinning": LearnerType(share=0.13, ability=-0.3, learning=0.85, help=1.3, gaps=2),
     "anxious": LearnerType(
-        share=0.11, ability=0.4, motivation=0.1, belief_bias=1.7, loss_aversion=2.0, help=1.8
+        share=0.09, ability=0.4, motivation=0.1, belief_bias=1.7, loss_aversion=2.0, help=1.8
     ),
     "gaming": LearnerType(
-        share=0.08, ability=-0.1, motivation=0.0, belief_bias=-0.6, gaming=0.25, help=1.5
+        share=0.06, ability=-0.1, motivation=0.0, belief_bias=-0.6, gaming=0.25, help=1.5
     ),
     "drifting": LearnerType(share=0.10, motivation=0.2, drift=0.55, belief_bias=0.3),
-    "never_started": LearnerType(share=0.04, motivation=-3.2),
+    "never_started": LearnerType(share=0.04, motivation=-4.0),
 }
 
 HELP_STYLES = {"adaptive": (0.55, 1.0), "avoidant": (0.20, 0.1), "dependent": (0.25, 2.6)}
@@ -107,7 +107,6 @@ def build_population(config: SimulationConfig, curriculum: Curriculum) -> Popula
     """Draw every learner from a generator of their own; learner k is the same in any programme."""
     n, skills = config.learners, len(curriculum.skills)
     width = max(4, len(str(n)))
-    zeros = lambda *shape: np.zeros(shape or (n,))  # noqa: E731
     population = Population(
         user_ids=[f"learner-{k + 1:0{width}d}" for k in range(n)],
         types=[],
@@ -116,18 +115,18 @@ def build_population(config: SimulationConfig, curriculum: Curriculum) -> Popula
         age_bands=[],
         programmes=[],
         enrolled_hour=np.zeros(n, dtype=np.int64),
-        skill=zeros(n, skills),
-        learning=zeros(),
-        motivation=zeros(),
-        drift=zeros(),
-        drift_from_day=zeros(),
-        belief_bias=zeros(),
-        loss_aversion=zeros(),
-        gaming=zeros(),
-        help=zeros(),
-        sessions_per_week=zeros(),
-        session_minutes=zeros(),
-        pace=zeros(),
+        skill=np.zeros((n, skills)),
+        learning=np.zeros(n),
+        motivation=np.zeros(n),
+        drift=np.zeros(n),
+        drift_from_day=np.zeros(n),
+        belief_bias=np.zeros(n),
+        loss_aversion=np.zeros(n),
+        gaming=np.zeros(n),
+        help=np.zeros(n),
+        sessions_per_week=np.zeros(n),
+        session_minutes=np.zeros(n),
+        pace=np.zeros(n),
         rhythm=np.zeros((n, 168), dtype=np.float32),
         placed_out=[],
         live_slot=np.zeros(n, dtype=np.int64),
@@ -156,7 +155,7 @@ def _draw_traits(people: Population, learner: int, rng: random.Random) -> None:
     people.motivation[learner] = rng.gauss(kind.motivation, 0.35)
     people.drift[learner] = max(0.0, kind.drift * rng.lognormvariate(0.0, 0.4))
     people.drift_from_day[learner] = rng.uniform(5.0, 40.0)
-    people.belief_bias[learner] = rng.gauss(kind.belief_bias, 0.4)
+    people.belief_bias[learner] = rng.gauss(kind.belief_bias, 0.35)
     people.loss_aversion[learner] = kind.loss_aversion * rng.lognormvariate(0.0, 0.2)
     people.gaming[learner] = kind.gaming * rng.lognormvariate(0.0, 0.5)
     people.help[learner] = kind.help * HELP_STYLES[style][1] * rng.lognormvariate(0.0, 0.3)
@@ -189,7 +188,7 @@ def _draw_knowledge(
 
 
 def _draw_habits(people: Population, learner: int, rng: random.Random) -> None:
-    people.sessions_per_week[learner] = rng.lognormvariate(np.log(2.7), 0.35)
+    people.sessions_per_week[learner] = rng.lognormvariate(np.log(2.6), 0.35)
     people.session_minutes[learner] = rng.lognormvariate(np.log(24.0), 0.25)
     people.pace[learner] = rng.gauss(0.0, 0.28)
     people.rhythm[learner] = _rhythm(rng)

@@ -46,7 +46,12 @@ def mix(seed: int, stream: Stream, learner: int, step: int = 0) -> int:
     """A 64-bit hash of the four numbers (splitmix64's finaliser, twice)."""
     value = (seed * _GOLDEN + stream * _FIRST + 1) & _MASK
     value = _finalise((value + learner * _GOLDEN) & _MASK)
-    return _finalise((value + step * _GOLDEN) & _MASK)
+    return step_in(value, step)
+
+
+def step_in(stream: int, step: int) -> int:
+    """The 64-bit hash of one step of a stream that was mixed before."""
+    return _finalise((stream + step * _GOLDEN) & _MASK)
 
 
 def _finalise(value: int) -> int:

@@ -1,35 +1,36 @@
-"""One work session with the AI tutor: items, hints, answers, pauses, giving up.
-
-An answer is right with the item response probability
-``guess + (1 - guess - slip) * logistic(1.4 * (skill - penalty - difficulty))``, where the penalty
-grows as readiness (the prerequisites) falls. A finished item adds
-``learning * readiness * room * quality`` logits to the skill: practice hardly teaches who lacks the
-prerequisites, and a rapid guess teaches nothing.
-"""
+"""One work session with the AI tutor: items, hints, answers, pauses, giving up, saying goodbye."""
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import dataclass
+from typing import Any
 
 from tutorflow.simulate.curriculum import Curriculum, Item
 from tutorflow.simulate.eventlog import EventLog
+from tutorflow.simulate.mind import HINTS, Mind
 from tutorflow.simulate.population import Population
 from tutorflow.simulate.randomness import logistic
-from tutorflow.simulate.state import MISSING_PREREQUISITE_PENALTY, SKILL_CEILING, State
-from tutorflow.simulate.tutor import STEEPNESS, Tutor
+from tutorflow.simulate.state import State
+from tutorflow.simulate.tutor import Tutor
 
-SLIP = 0.04
-HINTS = 3
 ATTEMPTS = 3
-HINT_LIFT = 0.5
-MEDIAN_SECONDS = 46.0
+REVIEWS_PER_SESSION = 18
+
+
+@dataclass(frozen=True)
+class World:
+    """What every session reads and changes."""
+
+    curriculum: Curriculum
+    people: Population
+    state: State
+    log: EventLog
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where and when a session takes place."""
+    """Whose session it is, in which course, and when it starts (second of the programme)."""
 
     learner: int
     course: str
@@ -38,312 +39,219 @@ class Place:
     session_id: str
 
 
-@dataclass
-class World:
-    """What a session reads and changes."""
-
-    curriculum: Curriculum
-    people: Population
-    state: State
-    log: EventLog
-
-
 class Session:
     """A session in progress. `now` is in seconds from the start of the programme."""
 
     def __init__(self, world: World, tutor: Tutor, place: Place, rng: random.Random) -> None:
-        learner = place.learner
-        state, people = world.state, world.people
-        self.world, self.tutor, self.place, self.rng = world, tutor, place, rng
-        self.now = place.starts
-        self.items = self.correct = self.wrong_on_skill = 0
-        self.frustration = 0.0
-        self.has_left = False
+        self._world, self._tutor, self._place, self._rng = world, tutor, place, rng
+        self._mind = Mind(world.people, world.state, place.learner, rng)
+        self._has_left = False
         self._last_skill = -1
-        self._levels: list[float] = state.skill[learner].tolist()
-        self._motivation = float(state.motivation[learner])
-        self._belief = float(state.belief[learner])
-        self._competence = float(state.competence[learner])
-        self._gaming = float(state.gaming[learner])
-        self._aversion = float(people.loss_aversion[learner])
-        self._help = float(people.help[learner])
-        self._pace = math.exp(float(people.pace[learner]))
-        self._learning = float(people.learning[learner])
-        minutes = float(people.session_minutes[learner]) * rng.lognormvariate(0.0, 0.35)
-        self._planned = 60.0 * min(90.0, max(4.0, minutes * math.exp(0.12 * self._motivation)))
+        self._wrong_on_skill = 0
+        self._reviews = 0
+        self.now = place.starts
+        self.items = self.correct = 0
 
     def run(self) -> None:
         """Play the session to its end and write what it did to the learner back to the state."""
-        rng = self.rng
+        rng, mind = self._rng, self._mind
         self._emit("session_started")
         self.now += rng.uniform(5.0, 40.0)
-        if rng.random() < logistic(-3.9 - 1.0 * self._motivation):
+        if rng.random() < logistic(-3.9 - 1.0 * mind.motivation):
             self._leave(rng.random() < 0.5)  # opened, looked, went
-        while not self.has_left and self.now - self.place.starts < self._planned:
+        ends = self._place.starts + mind.planned_seconds
+        while not self._has_left and self.now < ends and self._reviews < REVIEWS_PER_SESSION:
             self._work(self._next_item())
-            if not self.has_left:
-                self.now += rng.uniform(2.0, 12.0)
-        if not self.has_left:
+            self.now += rng.uniform(2.0, 12.0)
+        if not self._has_left:
             self._close()
-        self._write_back()
+        learner, state = self._place.learner, self._world.state
+        mind.write_back(self.correct / self.items if self.items else None)
+        state.has_started[learner] |= self.items > 0
+        state.busy_until[learner] = state.active_at[learner] = self.now
 
-    def _emit(self, event_type: str, actor: str = "learner", **fields: object) -> None:
-        place = self.place
-        self.world.log.add(
+    def _emit(
+        self, event_type: str, on: Item | None = None, actor: str = "learner", **fields: Any
+    ) -> None:
+        place = self._place
+        if on is not None:
+            fields.update(module=on.module_id, item=on.item_id, skill=on.skill_ids)
+        self._world.log.add(
             place.learner,
             event_type,
             self.now,
             actor,
             course=place.course,
             session=place.session_id,
-            **fields,  # type: ignore[arg-type]
+            **fields,
         )
 
     def _next_item(self) -> Item:
-        tutor, rng = self.tutor, self.rng
-        skill = tutor.choose_skill(self.place.course, self.place.unlocked, rng)
-        if skill != self._last_skill:
-            self.wrong_on_skill = 0
-            if tutor.opportunities[skill] == 0:
-                known = self.world.curriculum.skills[skill]
-                lesson = f"{known.skill_id}-lesson"
+        tutor, rng = self._tutor, self._rng
+        number, is_review = tutor.choose_skill(self._place.course, self._place.unlocked, rng)
+        self._reviews += is_review
+        if number != self._last_skill:
+            self._last_skill, self._wrong_on_skill = number, 0
+            if tutor.opportunities[number] == 0:
+                skill = self._world.curriculum.skills[number]
                 self._emit(
-                    "content_viewed", module=known.module_id, item=lesson, skill=known.skill_id
+                    "content_viewed",
+                    module=skill.module_id,
+                    item=f"{skill.skill_id}-lesson",
+                    skill=skill.skill_id,
                 )
                 self.now += rng.lognormvariate(4.9, 0.4)
-            self._last_skill = skill
-        return tutor.choose_item(skill, rng)
+        return tutor.choose_item(number, rng)
 
     def _work(self, item: Item) -> None:
         """One item from presentation to solution, explanation, skipping or leaving."""
-        rng, state = self.rng, self.world.state
-        ready = state.readiness(self._levels, item.skill)
-        fields = self._item_fields(item)
-        attributes = '{"presentation": "' + item.presentation + '"}'
+        rng, mind = self._rng, self._mind
+        ready = mind.readiness(item.skill)
+        presentation = '{"presentation": "' + item.presentation + '"}'
         self._emit(
-            "item_presented",
-            "ai_tutor",
-            hints=HINTS,
-            hint_max=HINTS,
-            attributes=attributes,
-            **fields,
+            "item_presented", item, "ai_tutor", hints=HINTS, hint_max=HINTS, attributes=presentation
         )
-        hints, is_rapid, is_correct, first = 0, False, False, None
+        hints, is_rapid, is_correct = 0, False, False
         for attempt in range(1, ATTEMPTS + 1):
-            is_rapid = rng.random() < self._gaming * (1.0 + 0.3 * self.frustration)
-            if not is_rapid:
-                hints = self._ask_for_hints(item, attempt, hints, fields)
+            is_rapid = mind.rushes(rng)
             asked_at = self.now
-            self._think(item, ready, is_rapid)
-            if not is_rapid and self._gives_up_revising(asked_at, fields):
-                return
-            is_correct = self._answer(item, ready, hints, is_rapid, attempt, asked_at, fields)
-            if first is None:
-                first = is_correct and hints == 0
+            hints = self._ask_for_hints(item, attempt, hints, is_rapid)
+            if is_rapid:
+                self.now += rng.uniform(1.2, 5.0)
+            else:
+                self.now += mind.thinking_seconds(item, ready, rng)
+                if self._never_hands_in(item, asked_at):
+                    return
+            is_correct = rng.random() < mind.chance_right(item, ready, hints, attempt, is_rapid)
+            self._answer(item, ready, hints, attempt, asked_at, is_correct)
+            if attempt == 1:
                 self._count(item, is_correct)
-            if is_correct or self._stops_trying(attempt, fields):
+            if is_correct or self._stops_trying(item, attempt):
                 break
-        if self.has_left:
+        if self._has_left:
             return
         if not is_correct:
-            self._read_explanation(fields)
-        self._learn(item, ready, is_correct, hints, is_rapid)
-        self._consider_leaving()
+            self._read_explanation(item)
+        mind.learn(item, ready, is_correct, hints, is_rapid)
+        if rng.random() < mind.leaving_chance():
+            self._leave(rng.random() < 0.6)
 
-    def _item_fields(self, item: Item) -> dict[str, object]:
-        module = self.world.curriculum.skills[item.skill].module_id
-        return {"module": module, "item": item.item_id, "skill": item.skill_ids}
-
-    def _ask_for_hints(
-        self, item: Item, attempt: int, hints: int, fields: dict[str, object]
-    ) -> int:
-        rng = self.rng
-        doubt = logistic(1.2 * (item.difficulty - self._belief)) + 0.15 * self.frustration
-        chance = min(0.9, self._help * doubt * (0.14 if attempt == 1 else 0.4))
-        while hints < HINTS and rng.random() < chance:
-            self.now += rng.lognormvariate(2.3, 0.5)
+    def _ask_for_hints(self, item: Item, attempt: int, hints: int, is_rapid: bool) -> int:
+        """Hints one by one; who rushes either opens none or clicks through to the answer."""
+        rng = self._rng
+        clicks_through = is_rapid and rng.random() < 0.3
+        while hints < HINTS:
+            if is_rapid and not clicks_through:
+                break
+            if not is_rapid and rng.random() >= self._mind.hint_chance(item, attempt, hints):
+                break
+            self.now += rng.uniform(1.0, 3.0) if is_rapid else rng.lognormvariate(2.3, 0.5)
             hints += 1
-            self._emit("hint_requested", hint=hints, hint_max=HINTS, hints=HINTS - hints, **fields)
-            chance = min(0.85, 0.55 * self._help)
+            self._emit("hint_requested", item, hint=hints, hint_max=HINTS, hints=HINTS - hints)
         return hints
 
-    def _think(self, item: Item, ready: float, is_rapid: bool) -> None:
-        rng = self.rng
-        if is_rapid:
-            self.now += rng.uniform(1.2, 5.0)
-            return
-        skill = self._levels[item.skill] - MISSING_PREREQUISITE_PENALTY * (1.0 - ready)
-        effort = 0.12 * min(2.5, max(-2.0, item.difficulty - skill))
-        hesitation = 0.22 * min(2.0, max(0.0, self._competence - self._belief - 0.5))
-        median = MEDIAN_SECONDS * self._pace * item.seconds_factor * math.exp(effort + hesitation)
-        self.now += min(900.0, median * rng.lognormvariate(0.0, 0.45))
-        if rng.random() < (0.02 if self.wrong_on_skill else 0.007):
-            self.now += 60.0 * rng.uniform(5.0, 28.0)
-
-    def _gives_up_revising(self, asked_at: float, fields: dict[str, object]) -> bool:
-        """Edits before handing in; doubters may edit again and again and never hand in."""
-        rng = self.rng
-        doubt = max(0.0, self._competence - self._belief - 0.3)
+    def _never_hands_in(self, item: Item, asked_at: float) -> bool:
+        """Edits before handing in; doubters may edit again and again and then leave the item."""
+        rng, doubt = self._rng, self._mind.doubt
         revisions = 0
-        while revisions < 8 and rng.random() < min(0.62, 0.05 + 0.10 * doubt + 0.15 * revisions):
+        while revisions < 8 and rng.random() < min(0.62, 0.04 + 0.10 * doubt + 0.14 * revisions):
             revisions += 1
-            self._emit("response_revised", seconds=round(self.now - asked_at, 1), **fields)
+            self._emit("response_revised", item, seconds=round(self.now - asked_at, 1))
             self.now += rng.lognormvariate(2.2, 0.5)
-        if revisions >= 4 and rng.random() < 0.5:
-            self._emit("item_abandoned", **fields)
-            self.frustration += 0.6 * self._aversion
-            return True
-        return False
+        if revisions < 4 or rng.random() < 0.5:
+            return False
+        self._emit("item_abandoned", item)
+        self._mind.give_up_item()
+        return True
 
     def _answer(
-        self,
-        item: Item,
-        ready: float,
-        hints: int,
-        is_rapid: bool,
-        attempt: int,
-        asked_at: float,
-        fields: dict[str, object],
-    ) -> bool:
-        rng = self.rng
-        skill = self._levels[item.skill] - MISSING_PREREQUISITE_PENALTY * (1.0 - ready)
-        lifted = skill + HINT_LIFT * hints + 0.25 * (attempt - 1)
-        if item.second_skill is not None:
-            lifted = min(lifted, self._levels[item.second_skill] + 0.5)
-        known = logistic(STEEPNESS * (lifted - item.difficulty))
-        chance = item.guess + (1.0 - item.guess - SLIP) * known
-        if is_rapid:
-            chance = max(item.guess, 0.08)
-        elif hints == HINTS:
-            chance = 0.93  # the last hint gives the answer away
-        is_correct = rng.random() < chance
+        self, item: Item, ready: float, hints: int, attempt: int, asked_at: float, is_correct: bool
+    ) -> None:
         self._emit(
             "response_submitted",
+            item,
             attempt=attempt,
             correct=is_correct,
             score=1.0 if is_correct else 0.0,
             score_max=1.0,
             seconds=round(self.now - asked_at, 1),
             hints=HINTS - hints,
-            error=None if is_correct else self._error(item, ready),
-            **fields,
+            error=None if is_correct else self._error_type(item, ready),
         )
-        self._feel(is_correct)
-        return is_correct
+        self._mind.feel(is_correct)
 
-    def _error(self, item: Item, ready: float) -> str | None:
-        kinds = self.world.curriculum.skills[item.skill].error_types
-        draw = self.rng.random()
-        if draw < 0.15:
+    def _error_type(self, item: Item, ready: float) -> str | None:
+        kinds = self._world.curriculum.skills[item.skill].error_types
+        drawn = self._rng.random()
+        if drawn < 0.15:
             return None  # the tutor could not tell
-        return kinds[0] if draw < 0.55 + 0.25 * (1.0 - ready) else kinds[1]
-
-    def _feel(self, is_correct: bool) -> None:
-        confidence = logistic(self._belief)
-        if is_correct:
-            self._belief += 0.05 * (1.0 - confidence)
-            self.frustration *= 0.7
-        else:
-            self._belief -= 0.05 * self._aversion * confidence
-            self.frustration += 0.45 * math.sqrt(self._aversion)
+        return kinds[0] if drawn < 0.55 + 0.25 * (1.0 - ready) else kinds[1]
 
     def _count(self, item: Item, is_correct: bool) -> None:
         self.items += 1
         self.correct += is_correct
-        self.wrong_on_skill = 0 if is_correct else self.wrong_on_skill + 1
-        learner, state = self.place.learner, self.world.state
+        self._wrong_on_skill = 0 if is_correct else self._wrong_on_skill + 1
+        learner, state = self._place.learner, self._world.state
         state.practised[learner, item.skill] += 1
         state.current_skill[learner] = item.skill
-        band = self.tutor.observe(item, is_correct)
+        band = self._tutor.observe(item, is_correct)
         if band is not None:
-            attributes = '{"to": "' + band + '"}'
-            skill = self.world.curriculum.skills[item.skill]
+            to = '{"to": "' + band + '"}'
+            skill = self._world.curriculum.skills[item.skill]
             self._emit(
                 "difficulty_changed",
-                "ai_tutor",
+                actor="ai_tutor",
                 module=skill.module_id,
                 skill=skill.skill_id,
-                attributes=attributes,
+                attributes=to,
             )
 
-    def _stops_trying(self, attempt: int, fields: dict[str, object]) -> bool:
-        """After a wrong answer: leave the session, skip the item, or look at the explanation."""
-        rng = self.rng
-        if rng.random() < 0.5 * self._leaving_chance():
+    def _stops_trying(self, item: Item, attempt: int) -> bool:
+        """After a wrong answer: leave the session, ask a person, try again or see the solution."""
+        rng = self._rng
+        if rng.random() < 0.5 * self._mind.leaving_chance():
             self.now += rng.uniform(5.0, 120.0)
             says_so = rng.random() < 0.6
             if says_so:
-                self._emit("item_abandoned", **fields)
+                self._emit("item_abandoned", item)
             self._leave(says_so)
             return True
-        if self.wrong_on_skill >= 3 and self._help > 0.4 and rng.random() < 0.03:
-            self._emit("help_requested", **fields)
+        if self._wrong_on_skill >= 3 and self._mind.asks_people and rng.random() < 0.025:
+            self._emit("help_requested", item)
         return attempt == ATTEMPTS or rng.random() < 0.3
 
-    def _read_explanation(self, fields: dict[str, object]) -> None:
-        rng = self.rng
-        if rng.random() < logistic(-3.6 + 0.5 * self.frustration - 0.3 * self._motivation):
-            self._emit("item_abandoned", **fields)
+    def _read_explanation(self, item: Item) -> None:
+        rng, mind = self._rng, self._mind
+        if rng.random() < logistic(-3.6 + 0.5 * mind.frustration - 0.3 * mind.motivation):
+            self._emit("item_abandoned", item)
             return
         self.now += 1.0
-        self._emit("explanation_viewed", **fields)
+        self._emit("explanation_viewed", item)
         self.now += rng.lognormvariate(3.0, 0.5)
 
-    def _learn(
-        self, item: Item, ready: float, is_correct: bool, hints: int, is_rapid: bool
-    ) -> None:
-        level = self._levels[item.skill]
-        room = logistic(1.5 * (SKILL_CEILING - level))
-        quality = 1.0 if is_correct else 0.75
-        if hints == HINTS:
-            quality = 0.35
-        if is_rapid:
-            quality = 0.0
-        self._levels[item.skill] = level + self._learning * ready * room * quality
-        if item.second_skill is not None:
-            self._levels[item.second_skill] += 0.2 * self._learning * quality
-
-    def _leaving_chance(self) -> float:
-        return logistic(-5.2 + 0.65 * self.frustration - 0.6 * self._motivation)
-
-    def _consider_leaving(self) -> None:
-        if self.rng.random() < self._leaving_chance():
-            self._leave(self.rng.random() < 0.6)
-
     def _leave(self, says_so: bool) -> None:
-        self.has_left = True
+        self._has_left = True
         if says_so:
             self._emit("session_ended", attributes='{"reason": "left"}')
 
     def _close(self) -> None:
         """A planned end: sometimes a reflection with a check-in, mostly a proper goodbye."""
-        rng, state = self.rng, self.world.state
-        is_distressed = state.distress_until[self.place.learner] * 3600.0 > self.now
+        rng, mind = self._rng, self._mind
+        is_distressed = self._world.state.distress_until[self._place.learner] * 3600.0 > self.now
         if rng.random() < 0.5 or is_distressed:
-            if rng.random() < logistic(-0.9 - 0.8 * self._motivation) and not is_distressed:
+            if rng.random() < logistic(-0.9 - 0.8 * mind.motivation) and not is_distressed:
                 self._emit("reflection_skipped")
             else:
-                self._check_in("confidence", self._belief + rng.gauss(0.3, 0.5), None)
+                self._check_in("confidence", mind.belief + rng.gauss(0.0, 0.5), None)
                 if rng.random() < 0.4 or is_distressed:
-                    mood = 0.8 + 0.9 * self._motivation - (2.0 if is_distressed else 0.0)
+                    mood = 0.6 + 0.9 * mind.motivation - (2.0 if is_distressed else 0.0)
                     flag = "distress" if is_distressed and rng.random() < 0.5 else None
                     self._check_in("mood", mood + rng.gauss(0.0, 0.6), flag)
         if rng.random() < 0.9:
             self._emit("session_ended", attributes='{"reason": "finished"}')
 
     def _check_in(self, measure: str, level: float, flag: str | None) -> None:
-        self.now += self.rng.uniform(5.0, 25.0)
+        self.now += self._rng.uniform(5.0, 25.0)
         report = round(10.0 * logistic(level)) / 10.0
-        attributes = '{"measure": "' + measure + '"}'
-        self._emit("check_in", report=report, flag=flag, attributes=attributes)
-
-    def _write_back(self) -> None:
-        learner, state = self.place.learner, self.world.state
-        state.skill[learner] = self._levels
-        state.belief[learner] = self._belief
-        state.has_started[learner] |= self.items > 0
-        state.busy_until[learner] = state.active_at[learner] = self.now
-        if self.items:
-            share = self.correct / self.items
-            lift = 0.10 * (share - 0.6) - 0.035 * self.frustration
-            state.motivation[learner] = min(3.0, self._motivation + lift)
+        about = '{"measure": "' + measure + '"}'
+        self._emit("check_in", report=report, flag=flag, attributes=about)

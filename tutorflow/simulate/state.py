@@ -31,12 +31,12 @@ DISTRESS_CHANCE = 0.0004
 # Skill: logits lost per day toward the starting level; how steeply prerequisites open the door.
 FORGETTING = 0.004
 READINESS_STEEPNESS = 2.2
-READINESS_MIDDLE = -0.7
+READINESS_MIDDLE = -0.6
 READINESS_FLOOR = 0.05
 SKILL_CEILING = 1.7
 MISSING_PREREQUISITE_PENALTY = 1.2
 # Belief: share of the way to (competence - own bias) per day, and noise.
-BELIEF_REVERSION = 0.12
+BELIEF_REVERSION = 0.2
 BELIEF_NOISE = 0.08
 NEVER = -1
 
@@ -60,7 +60,7 @@ class State:
         self.motivation = people.motivation + 0.3 * normals(config.seed, Stream.MOTIVATION, n, 0)
         self.drifted = np.zeros(n)
         self.competence = np.zeros(n)
-        self.belief = np.zeros(n)
+        self.belief_bias = people.belief_bias.copy()
         self.gaming = people.gaming.copy()
         self.gaming_mood = np.zeros(n)
         self.effort_relief = np.zeros(n)
@@ -72,7 +72,7 @@ class State:
         self.busy_until = np.zeros(n)
         self.active_at = np.full(n, -1.0)
         self._update_competence()
-        self.belief = self.competence - people.belief_bias
+        self.belief = self.competence - self.belief_bias
 
     def __len__(self) -> int:
         return len(self.motivation)
@@ -101,7 +101,8 @@ class State:
 
     def is_gone(self) -> NDArray[np.bool_]:
         """Who has stopped for good (as far as anybody knows)."""
-        return self.quit_hour != NEVER
+        gone: NDArray[np.bool_] = self.quit_hour != NEVER
+        return gone
 
     def session_rate(self, hour: int, pause: float) -> Floats:
         """Sessions per week that each learner would start at this rate, shape (n,)."""
@@ -131,7 +132,7 @@ class State:
         noise = normals(self._seed, Stream.MOTIVATION, n, day + 1)
         self.motivation += REVERSION * (level - self.motivation) + NOISE * noise
         self.motivation -= np.where(shocked, SHOCK_SIZE, 0.0)
-        np.clip(self.motivation, -4.0, 3.0, out=self.motivation)
+        np.clip(self.motivation, -5.0, 3.0, out=self.motivation)
 
     def _update_competence(self) -> None:
         weight = np.sqrt(self.practised)
@@ -144,7 +145,7 @@ class State:
         people = self._people
         self.skill += FORGETTING * (people.skill - self.skill)
         self._update_competence()
-        target = self.competence - people.belief_bias
+        target = self.competence - self.belief_bias
         noise = normals(self._seed, Stream.BELIEF, len(self), day)
         self.belief += BELIEF_REVERSION * (target - self.belief) + BELIEF_NOISE * noise
 

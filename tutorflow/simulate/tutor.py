@@ -18,7 +18,7 @@ STEEPNESS = 1.4  # of the item response curve
 TARGETS = {"easier": 0.85, "normal": 0.75, "harder": 0.65}
 MASTERED_RUN = 3
 MASTERED_ESTIMATE = 0.6
-MOVE_ON_AFTER = 36
+MOVE_ON_AFTER = 30
 REVIEW_SHARE = 0.12
 _LOGIT_OF_TARGET = {target: math.log(p / (1 - p)) for target, p in TARGETS.items()}
 
@@ -53,16 +53,17 @@ class Tutor:
         self._wrong_run = 0
         self._recent: list[int] = []
 
-    def choose_skill(self, course: str, unlocked: int, rng: random.Random) -> int:
-        """The first unfinished skill of those unlocked by the calendar; now and then a review."""
+    def choose_skill(self, course: str, unlocked: int, rng: random.Random) -> tuple[int, bool]:
+        """(skill, is a review): the first unfinished skill of those open; now and then, and when
+        all are finished, one of the finished ones."""
         plan = [s for s in self._plans[course] if s < unlocked]
         done = [s for s in plan if s in self.finished]
-        for skill in plan:
-            if skill not in self.finished:
-                if done and rng.random() < REVIEW_SHARE:
-                    return rng.choice(done)
-                return skill
-        return rng.choice(done or self._curriculum.skills_of_course[course][:1])
+        current = next((s for s in plan if s not in self.finished), None)
+        if current is None:
+            return rng.choice(done or self._curriculum.skills_of_course[course][:1]), True
+        if done and rng.random() < REVIEW_SHARE:
+            return rng.choice(done), True
+        return current, False
 
     def choose_item(self, skill: int, rng: random.Random) -> Item:
         """An item near the wanted difficulty that was not shown lately."""
@@ -94,9 +95,13 @@ class Tutor:
         return self._change_band(self._run[skill])
 
     def _change_band(self, run: int) -> str | None:
-        wanted = "easier" if self._wrong_run >= 2 else "harder" if run >= 4 else self.band
-        if self.band == "easier" and run >= 2:
+        wanted = self.band
+        if self._wrong_run >= 2:
+            wanted = "easier"
+        elif self.band == "easier" and run >= 3:
             wanted = "normal"
+        elif self.band == "normal" and run >= 5:
+            wanted = "harder"
         if wanted == self.band:
             return None
         self.band = wanted
