@@ -577,7 +577,7 @@ class _Step:
             alert.alert_tier,
             confidence,
             basis,
-            tuple(e.signal for e in alert.evidence),
+            tuple(e.signal for e in alert.evidence if e.recovered_at is None),
             max(closed, default=None),
         )
 

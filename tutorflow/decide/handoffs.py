@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from tutorflow.decide.alerts import NoteRequest
+from tutorflow.decide.alerts import EPOCH, NoteRequest, Signal
 from tutorflow.decide.frames import frame
 from tutorflow.policy.model import Policy
 
@@ -125,13 +125,12 @@ def _note(
     lead = max(request.signals, key=lambda s: (s.alert_tier, s.fired_at, s.signal_id))
     entry = policy.rules[lead.rule_id]
     subject = titles.get(lead.subject_id, lead.subject_id) or "the course"
-    sentences = list(dict.fromkeys(signal.sentence for signal in request.signals))
     changed_at = min(signal.fired_at for signal in request.signals)
     changed = _what_changed(history)
     return {
         "alert_id": request.alert_id,
         "objective": entry.objective.format(subject=subject),
-        "observed_issue": "; ".join(sentences),
+        "observed_issue": _issue(request.signals),
         "what_changed": changed,
         "changed_at": changed_at,
         "severity": f"alert tier {request.alert_tier}, "
@@ -145,6 +144,15 @@ def _note(
         "draft_message": _draft(request.key[2], subject),
         "written_at": request.at,
     }
+
+
+def _issue(signals: Sequence[Signal]) -> str:
+    """The newest word of each rule on each subject, most serious first, three at most."""
+    newest = {(s.rule_id, s.subject_id): s for s in sorted(signals, key=lambda s: s.fired_at)}
+    ranked = sorted(newest.values(), key=lambda s: (-s.alert_tier, EPOCH - s.fired_at, s.signal_id))
+    told = "; ".join(signal.sentence for signal in ranked[:3])
+    more = len(ranked) - 3
+    return told if more <= 0 else f"{told}; and {more} more"
 
 
 def _count(history: Mapping[str, Any], name: str) -> int:

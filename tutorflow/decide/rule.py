@@ -13,15 +13,21 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import ConfigDict, Field, TypeAdapter, create_model
+from pydantic import ConfigDict, Field, TypeAdapter, create_model, model_validator
 
 Count = Annotated[int, Field(ge=1, le=1000)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Hours = Annotated[float, Field(gt=0, le=24 * 365)]
-Days = Annotated[float, Field(gt=0, le=365)]
-QuietDays = Annotated[float, Field(ge=1, le=28)]  # the calendar follows a silence for 35 days
+OfTen = Annotated[int, Field(ge=1, le=10)]
+OfFive = Annotated[int, Field(ge=0, le=5)]
+OfSeven = Annotated[int, Field(ge=1, le=7)]
+Times = Annotated[float, Field(gt=1, le=100)]
+Deviations = Annotated[float, Field(gt=0, le=10)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
-Score = Annotated[float, Field(gt=0, le=100)]
+Days = Annotated[float, Field(gt=0, le=365)]
+# A window sees so much of the past and no more (tutorflow.decide.frames).
+RecentDays = Annotated[float, Field(gt=0, le=14)]
+QuietDays = Annotated[float, Field(ge=1, le=28)]
+QuietHours = Annotated[float, Field(gt=0, le=24 * 28)]
 
 Subject = Literal["skill", "item", "module", "session", "learner"]
 
@@ -92,8 +98,12 @@ def rule(
     subject: Subject = "learner",
     is_absence: bool = False,
     needs_time_of_day: bool = False,
+    one_of: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Condition]], Callable[..., Condition]]:
-    """Register a function as the rule of its own name (see the module docstring)."""
+    """Register a function as the rule of its own name (see the module docstring).
+
+    ``one_of`` names parameters that exclude each other.
+    """
 
     def register(function: Callable[..., Condition]) -> Callable[..., Condition]:
         name = function.__name__
@@ -105,14 +115,14 @@ def rule(
             subject=subject,
             is_absence=is_absence,
             needs_time_of_day=needs_time_of_day,
-            parameters=TypeAdapter(parameter_model(function)),
+            parameters=TypeAdapter(parameter_model(function, one_of)),
         )
         return function
 
     return register
 
 
-def parameter_model(function: Callable[..., Condition]) -> Any:
+def parameter_model(function: Callable[..., Condition], one_of: tuple[str, ...] = ()) -> Any:
     """A pydantic model of a rule function's keyword parameters, unknown keys forbidden."""
     hints = inspect.get_annotations(function, eval_str=True)
     fields: Mapping[str, Any] = {
@@ -120,4 +130,15 @@ def parameter_model(function: Callable[..., Condition]) -> Any:
         for name, p in inspect.signature(function).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     }
-    return create_model(function.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+
+    def check(model: Any) -> Any:
+        if len(model.model_fields_set.intersection(one_of)) > 1:
+            raise ValueError(f"give only one of {', '.join(one_of)}")
+        return model
+
+    return create_model(
+        function.__name__,
+        __config__=ConfigDict(extra="forbid"),
+        __validators__={"only_one": model_validator(mode="after")(check)},  # type: ignore[dict-item]
+        **fields,
+    )

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tutorflow.decide.rule import Condition, Count, Days, Hours, QuietDays, Share, rule
+from tutorflow.decide.rule import (
+    Condition,
+    Count,
+    Days,
+    OfSeven,
+    QuietDays,
+    QuietHours,
+    RecentDays,
+    Share,
+    rule,
+)
 from tutorflow.decide.rules.series import trailing_sum
 
 ACTIVITY = ("content_viewed", "response_submitted")
@@ -21,7 +31,7 @@ def _constant(value: float, rows: pd.DataFrame) -> pd.Series:
     is_absence=True,
     needs_time_of_day=True,
 )
-def abandonment(sessions: pd.DataFrame, *, times: Count = 2, days: Days = 7) -> Condition:
+def abandonment(sessions: pd.DataFrame, *, times: Count = 2, days: RecentDays = 7) -> Condition:
     """Items or sessions left unfinished again and again within a week."""
     rows = sessions
     left = rows["items_abandoned"] + rows["has_open_item"].astype("int64")
@@ -44,7 +54,7 @@ def abandonment(sessions: pd.DataFrame, *, times: Count = 2, days: Days = 7) -> 
 
 @rule(mart="low_scores", needs=("assessment_scored", *ACTIVITY), subject="item", is_absence=True)
 def silent_after_low_score(
-    scores: pd.DataFrame, *, hours: Hours = 48, below: Share = 0.5
+    scores: pd.DataFrame, *, hours: QuietHours = 48, below: Share = 0.5
 ) -> Condition:
     """No activity after a low score."""
     rows = scores.assign(fired_at=scores["known_at"] + pd.Timedelta(hours=hours))
@@ -122,7 +132,7 @@ def activity_drop(
     calendar: pd.DataFrame,
     *,
     to_share: Share = 0.6,
-    active_days: Count = 2,
+    active_days: OfSeven = 2,
 ) -> Condition:
     """The last 7 days at a fraction of the four weeks before, each of which was regular."""
     rows = calendar

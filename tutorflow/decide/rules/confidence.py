@@ -5,44 +5,63 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tutorflow.decide.rule import Condition, Count, Seconds, Share, rule
-from tutorflow.decide.rules.series import rolling_sum
+from tutorflow.decide.rule import (
+    Condition,
+    Count,
+    Deviations,
+    OfFive,
+    Seconds,
+    Share,
+    Times,
+    rule,
+)
+from tutorflow.decide.rules.series import REACH, trailing_sum
+
+LEARNER = ["learner_id", "course_id"]
 
 
-@rule(mart="responses", needs=("response_submitted",), needs_time_of_day=True)
+def _last(values: pd.Series, rows: pd.DataFrame, count: int) -> pd.Series:
+    """Sum over the learner's last ``count`` answers, none older than ``REACH``."""
+    learner = rows.groupby(LEARNER, sort=False).ngroup()
+    return trailing_sum(values, rows["known_at"], learner, REACH, last=count)
+
+
+def _by_row(values: pd.Series, rows: pd.DataFrame) -> pd.Series:
+    """Rolling results by learner with the index of the rows, which are sorted by learner."""
+    return pd.Series(values.to_numpy(), index=rows.index)
+
+
+@rule(
+    mart="responses",
+    needs=("response_submitted",),
+    needs_time_of_day=True,
+    one_of=("z_above", "times_own_median"),
+)
 def slow_responses(
     responses: pd.DataFrame,
     *,
-    z_above: float | None = 2.0,
-    times_own_median: float | None = None,
+    z_above: Deviations = 2.0,
+    times_own_median: Times | None = None,
     items: Count = 3,
-    wrong_of_last_5: int = 2,
+    wrong_of_last_5: OfFive = 2,
 ) -> Condition:
     """Answers far slower than the learner's own pace while answers go wrong.
 
     The default is z of ln(1 + seconds) against the own last 20 in-session responses, with at
     least two of the last five wrong: 2.0 % of responses. The documents' form, ``items`` in a row
-    slower than ``times_own_median`` times the own median, flags 27.7 % (METHODS 2).
+    slower than ``times_own_median`` times the own median of 14 days, flags 27.7 % (METHODS 2).
     """
     rows = responses
-    by = [rows["learner_id"], rows["course_id"]]
     if times_own_median is not None:
-        # Sorted frame: shift(1) before the rolling median keeps the baseline in the past.
-        past = rows.groupby(["learner_id", "course_id"], sort=False)["response_seconds"].shift(1)
-        median = (
-            past.groupby(by, sort=False)
-            .rolling(20, min_periods=10)
-            .median()
-            .droplevel([0, 1])
-            .reindex(rows.index)
-        )
-        ratio = rows["response_seconds"] / median
-        slow = (ratio > times_own_median).fillna(False)
-        holds = rolling_sum(slow, by, items) >= items
+        past = rows.groupby(LEARNER, sort=False).rolling(
+            REACH, on="known_at", min_periods=10, closed="left"
+        )["response_seconds"]
+        ratio = rows["response_seconds"] / _by_row(past.median(), rows)
+        holds = _last((ratio > times_own_median).fillna(False), rows, items) >= items
         observed, threshold = ratio, times_own_median
-        n, window = pd.Series(20, index=rows.index), "own median of the last 20 answers"
+        n, window = _by_row(past.count(), rows), "own median of the last 14 days"
     else:
-        threshold = z_above if z_above is not None else 2.0
+        threshold = z_above
         observed = rows["log_seconds_z"]
         holds = (observed > threshold).fillna(False)
         n = rows["log_seconds_count_of_last_20"]
@@ -51,7 +70,12 @@ def slow_responses(
     return Condition(rows, holds, observed, threshold, n, window, evidence=5)
 
 
-@rule(mart="responses", needs=("response_submitted",), needs_time_of_day=True)
+@rule(
+    mart="responses",
+    needs=("response_submitted",),
+    needs_time_of_day=True,
+    one_of=("in_a_row", "share_of_last_20"),
+)
 def rapid_guessing(
     responses: pd.DataFrame,
     *,
@@ -64,15 +88,15 @@ def rapid_guessing(
     """Wrong and faster than min(10 s, 10 % of the item's mean time) (NWEA's definition).
 
     The item's mean is as of the end of the day before, from at least ``item_responses`` answers.
+    Only answers of the last 14 days count.
     """
     rows = responses
     limit = np.minimum(at_most_seconds, of_item_mean * rows["item_mean_seconds"])
     known = rows["item_seconds_count"] >= item_responses
     rapid = (~rows["is_correct"] & known & (rows["response_seconds"] < limit)).fillna(False)
-    by = [rows["learner_id"], rows["course_id"]]
     if share_of_last_20 is not None:
-        n = rows["response_number"].clip(upper=20)
-        observed = rolling_sum(rapid, by, 20) / n
+        n = _last(pd.Series(1, index=rows.index), rows, 20)
+        observed = _last(rapid, rows, 20) / n
         return Condition(
             rows,
             (observed >= share_of_last_20) & (n >= 20),
@@ -83,7 +107,7 @@ def rapid_guessing(
             evidence=20,
         )
     count = in_a_row if in_a_row is not None else 3
-    observed = rolling_sum(rapid, by, count)
+    observed = _last(rapid, rows, count)
     return Condition(
         rows,
         observed >= count,

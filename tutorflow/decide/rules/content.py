@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tutorflow.decide.rule import Condition, Count, Share, rule
+from tutorflow.decide.rule import Condition, Count, OfTen, Share, rule
 
 SKILL = ("learner_id", "course_id", "skill_id")
 
@@ -13,13 +13,19 @@ def _first_tries(responses: pd.DataFrame) -> pd.DataFrame:
     return responses[responses["is_first_attempt"] & responses["skill_id"].notna()]
 
 
-@rule(mart="responses", needs=("response_submitted",), subject="skill")
+@rule(
+    mart="responses",
+    needs=("response_submitted",),
+    subject="skill",
+    one_of=("misses", "in_a_row"),
+)
 def repeated_misses(
     responses: pd.DataFrame,
     *,
-    misses: Count | None = None,
+    misses: OfTen | None = None,
     in_a_row: Count | None = None,
-    mastery_below: Share = 0.95,
+    mastery_below: Share | None = None,
+    mastered_at: Share = 0.95,
     ignore_productive_struggle: bool = True,
 ) -> Condition:
     """Wrong first tries on one skill that is not mastered.
@@ -29,7 +35,7 @@ def repeated_misses(
     count for ``misses`` (METHODS 2). Precision on ASSISTments09: 3 misses .61, 4 in a row .77.
     """
     rows = _first_tries(responses)
-    holds = rows["p_mastery_after"] < mastery_below
+    holds = rows["p_mastery_after"] < (mastered_at if mastery_below is None else mastery_below)
     if in_a_row is not None:
         observed, threshold = rows["consecutive_wrong"], in_a_row
         holds &= observed >= in_a_row
@@ -80,7 +86,8 @@ def wheel_spinning(
 def accuracy_decline(responses: pd.DataFrame, *, drop: Share = 0.2) -> Condition:
     """The last 20 answers are clearly worse than the learner's own 40 before."""
     rows = responses
-    observed = rows["accuracy_of_previous_40"] - rows["accuracy_of_last_20"]
+    # rounded: 0.7 - 0.5 is a hair below 0.2
+    observed = (rows["accuracy_of_previous_40"] - rows["accuracy_of_last_20"]).round(9)
     return Condition(
         rows,
         (observed >= drop).fillna(False),
