@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from tutorflow.engine import open_scratch
 from tutorflow.errors import InputError
 from tutorflow.hours import to_aware_utc, to_naive_utc
-from tutorflow.privacy.pseudonyms import load_pseudonyms
+from tutorflow.privacy.pseudonyms import load_pseudonyms, remember_identities
 from tutorflow.pull.catalog import Delivery, last_complete_until, open_catalog, to_text
 from tutorflow.pull.delivering import Intake, Written, remember_file
 from tutorflow.pull.files import Listing, SourceFile, inspect, list_files
 from tutorflow.pull.watermarks import complete_until, declared_end
+from tutorflow.roster import roster_users
 
 if TYPE_CHECKING:
     from tutorflow.settings import Settings
@@ -50,10 +51,13 @@ def pull(settings: Settings, now: datetime) -> list[PullAttempt]:
 
     A source that cannot be reached, or a file that cannot be read, is that attempt's `error` and
     stops nothing else. Raises TutorflowError only for what concerns all sources: the pseudonym
-    key, the roster's aliases.
+    key, a faulty roster.
     """
     to_naive_utc(now)  # refuses a naive `now` before anything is written
     pseudonyms = load_pseudonyms(settings)
+    for namespace, users in roster_users(settings).items():
+        # whoever never started has no events, but a coach has to know who it is
+        remember_identities(settings.identity_path, pseudonyms, namespace, sorted(users), now)
     with (
         open_catalog(settings.catalog_path) as catalog,
         open_scratch(settings.home / "spill") as scratch,

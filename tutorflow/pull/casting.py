@@ -122,13 +122,23 @@ class Casting:
                 return text
 
     def _timestamp(self, text: str) -> str:
-        aware = f"try_cast({text} as timestamptz)"
-        naive = "null"
-        if self.timezone:
-            naive = f"timezone({literal(self.timezone)}, try_cast({text} as timestamp))"
+        plain = f"try_cast({text} as timestamp)"
+        without_z = f"try_cast(left({text}, -1) as timestamp)"
+        naive = f"timezone({literal(self.timezone)}, {plain})" if self.timezone else "null"
+        # minutes without seconds before an offset are ISO 8601, but DuckDB wants the seconds
+        with_seconds = (
+            f"regexp_replace({text}, '^(.{{10}}.[0-9]{{2}}:[0-9]{{2}})([+-])', '\\1:00\\2')"
+        )
+        aware = (
+            f"coalesce(try_cast({text} as timestamptz), try_cast({with_seconds} as timestamptz))"
+        )
         is_date = f"left({text}, 1) between '0' and '9' and substr({text}, 5, 1) in ('-', '/')"
-        value = f"case when {_has_offset(text)} then {aware} else {naive} end"
-        return f"cast(case when {is_date} then {value} end as timestamp)"
+        return (
+            f"cast(case when not ({is_date}) then null"
+            f" when right({text}, 1) in ('Z', 'z') then {without_z}"  # as below, but faster
+            f" when {_has_offset(text)} then {aware}"
+            f" else {naive} end as timestamp)"
+        )
 
     def _faults(self, column: Column) -> list[tuple[str, str]]:
         """Conditions under which a row is refused, each with the SQL of its reason."""
