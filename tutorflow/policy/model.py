@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, time
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -26,14 +28,29 @@ from pydantic import (
 
 import tutorflow.decide.rules  # noqa: F401 - registers the rules
 from tutorflow.decide.rule import RULES, Rule
+from tutorflow.decide.working_time import parse_workdays
 from tutorflow.errors import ConfigurationError
-from tutorflow.yaml_lines import LineOf, did_you_mean, explain, load_yaml, show_path
+from tutorflow.yaml_lines import YamlPath, did_you_mean, explain, load_yaml, show_path
 
 Layer = Literal["content", "confidence", "compliance", "safety"]
 Tier = Annotated[int, Field(ge=1, le=4)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-SENTENCE_FIELDS = {"observed", "threshold", "n", "subject", "window"}
+Cooldown = Annotated[float, Field(ge=0, le=24 * 28)]
+WITH_SESSIONS = ("responses", "learning_sessions")
+LAYERS: tuple[Layer, ...] = ("content", "confidence", "compliance", "safety")
+
+# What sentences may name, with values to try them on.
+Samples = Mapping[str, float | str]
+SENTENCE_FIELDS: Samples = {
+    "observed": 0.5,
+    "threshold": 0.5,
+    "n": 3,
+    "subject": "",
+    "window": "",
+}
+SUBJECT_FIELDS: Samples = {"subject": ""}
+VALUE_FIELDS: Samples = {"value": 0.5}
 
 
 class _Strict(BaseModel):
@@ -107,7 +124,7 @@ class RulePolicy(_Strict):
     enabled: bool = True
     levels: Annotated[list[Level], Field(min_length=1)]
     recovery: Recovery | None = None
-    cooldown_hours: Annotated[float, Field(ge=0)] | None = None
+    cooldown_hours: Cooldown | None = None
     objective: str
     action: str
     minutes: Annotated[int, Field(ge=1, le=60)]
@@ -115,7 +132,7 @@ class RulePolicy(_Strict):
     @field_validator("objective", "action")
     @classmethod
     def _placeholders(cls, value: str) -> str:
-        return check_placeholders(value, {"subject"})
+        return check_placeholders(value, SUBJECT_FIELDS)
 
 
 class Capacity(_Strict):
@@ -136,6 +153,12 @@ class WorkingHours(_Strict):
     start: time = time(9)
     end: time = time(17)
 
+    @field_validator("workdays")
+    @classmethod
+    def _days(cls, value: str) -> str:
+        parse_workdays(value)
+        return value
+
     @model_validator(mode="after")
     def _order(self) -> Self:
         if self.end <= self.start:
@@ -144,9 +167,18 @@ class WorkingHours(_Strict):
 
 
 class PriorityWeights(_Strict):
+    """Weights within a tier; they add up to 1, so that a tier always outranks the one below."""
+
     severity: Annotated[float, Field(ge=0, le=1)]
     agreement: Annotated[float, Field(ge=0, le=1)]
     relevance: Annotated[float, Field(ge=0, le=1)]
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        total = self.severity + self.agreement + self.relevance
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the weights add up to {total:g}, not 1")
+        return self
 
 
 class ConfidenceBand(_Strict):
@@ -184,7 +216,7 @@ class ScorePart(_Strict):
     @field_validator("sentence")
     @classmethod
     def _placeholders(cls, value: str) -> str:
-        return check_placeholders(value, {"value"})
+        return check_placeholders(value, VALUE_FIELDS)
 
     @model_validator(mode="after")
     def _range(self) -> Self:
@@ -193,14 +225,27 @@ class ScorePart(_Strict):
         return self
 
 
-class Struggle(_Strict):
+class _Parts(_Strict):
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        total = sum(part.weight for part in self.parts().values())
+        if abs(total - 100) > 1e-9:
+            raise ValueError(f"the weights add up to {total:g}, not 100")
+        return self
+
+    def parts(self) -> dict[str, ScorePart]:
+        """name -> numbers."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+
+class Struggle(_Parts):
     errors: ScorePart
     hints: ScorePart
     pace: ScorePart
     flat_mastery: ScorePart
 
 
-class Stopout(_Strict):
+class Stopout(_Parts):
     recency: ScorePart
     frequency_drop: ScorePart
     attendance: ScorePart
@@ -211,23 +256,16 @@ class Scores(_Strict):
     struggle_score: Struggle
     stopout_risk: Stopout
 
-    @model_validator(mode="after")
-    def _weights(self) -> Self:
-        for name, parts in self.by_name().items():
-            total = sum(part.weight for part in parts.values())
-            if abs(total - 100) > 1e-9:
-                raise ValueError(f"the weights of {name} add up to {total:g}, not 100")
-        return self
-
     def by_name(self) -> dict[str, dict[str, ScorePart]]:
         """score -> part -> its numbers."""
-        return {
-            name: {part: getattr(group, part) for part in type(group).model_fields}
-            for name, group in (
-                ("struggle_score", self.struggle_score),
-                ("stopout_risk", self.stopout_risk),
-            )
-        }
+        return {name: getattr(self, name).parts() for name in type(self).model_fields}
+
+
+def _known_rule(name: str) -> str:
+    if name not in RULES:
+        hint = did_you_mean(name, RULES, otherwise="there are")
+        raise ValueError(f"no rule is called {name!r}{hint}")
+    return name
 
 
 class Policy(_Strict):
@@ -238,7 +276,7 @@ class Policy(_Strict):
     rearm_after_days: Annotated[float, Field(gt=0, le=28)] = 28
     reopen_grace_hours: Annotated[float, Field(ge=0, le=24 * 14)] = 48
     mastered_at: Share = 0.95
-    cooldown_hours: dict[Layer, Annotated[float, Field(ge=0, le=24 * 28)]]
+    cooldown_hours: dict[Layer, Cooldown]
     recovery: dict[Layer, Recovery]
     capacity: Capacity
     routing: list[Route]
@@ -247,33 +285,42 @@ class Policy(_Strict):
     confidence: ConfidenceBands
     states: States
     scores: Scores
-    rules: dict[str, RulePolicy]
-    fingerprint: Annotated[str, Field(exclude=True)] = ""
+    rules: dict[Annotated[str, AfterValidator(_known_rule)], RulePolicy]
+    _fingerprint: str = PrivateAttr("")
 
-    @field_validator("rules")
+    @field_validator("cooldown_hours", "recovery")
     @classmethod
-    def _known_rules(cls, rules: dict[str, RulePolicy]) -> dict[str, RulePolicy]:
-        for name in rules:
-            if name not in RULES:
-                hint = did_you_mean(name, RULES, otherwise="there are")
-                raise ValueError(f"no rule is called {name!r}{hint}")
-        return rules
+    def _every_layer(cls, by_layer: dict[Layer, Any]) -> dict[Layer, Any]:
+        missing = [layer for layer in LAYERS if layer not in by_layer]
+        if missing:
+            raise ValueError(f"the layer {missing[0]} is missing")
+        return by_layer
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        for layer in ("content", "confidence", "compliance", "safety"):
-            if layer not in self.cooldown_hours or layer not in self.recovery:
-                raise ValueError(f"cooldown_hours and recovery need the layer {layer}")
+    @field_validator("routing")
+    @classmethod
+    def _every_route(cls, routing: list[Route]) -> list[Route]:
+        for layer in LAYERS:
             for tier in (1, 2, 3, 4):
-                self.route(layer, tier)
-        return self
+                _route(routing, layer, tier)
+        return routing
+
+    @property
+    def fingerprint(self) -> str:
+        """Version and content hash: what tables name as the policy in force."""
+        return self._fingerprint
 
     def route(self, layer: str, alert_tier: int) -> Route:
         """The first route that fits; a route without a layer fits every layer."""
-        for route in self.routing:
-            if route.alert_tier == alert_tier and route.layer in (None, layer):
-                return route
-        raise ValueError(f"routing says nothing about alert tier {alert_tier} of layer {layer}")
+        return _route(self.routing, layer, alert_tier)
+
+    def numbers_of(self, rule: str, level: Level) -> dict[str, Any]:
+        """The parameters in force: the level's own, the policy's mastery line, rule defaults."""
+        parameters = RULES[rule].parameters
+        given = level.when
+        if "mastered_at" in parameters.json_schema()["properties"]:
+            given = {"mastered_at": self.mastered_at, **given}
+        numbers: dict[str, Any] = parameters.validate_python(given).model_dump()
+        return numbers
 
     def recovery_of(self, rule: str) -> Recovery:
         """What closes a signal of this rule."""
@@ -292,17 +339,28 @@ class Policy(_Strict):
         return {name: (RULES[name], entry) for name, entry in self.rules.items() if entry.enabled}
 
 
-def check_placeholders(text: str, allowed: set[str]) -> str:
-    """``text`` unchanged, if every {placeholder} in it is one of ``allowed``; else ValueError."""
+def _route(routing: list[Route], layer: Layer | str, alert_tier: int) -> Route:
+    for route in routing:
+        if route.alert_tier == alert_tier and route.layer in (None, layer):
+            return route
+    raise ValueError(f"there is no route for alert tier {alert_tier} of the layer {layer}")
+
+
+def check_placeholders(text: str, samples: Samples) -> str:
+    """``text`` unchanged, if it can be filled in with ``samples``; else ValueError."""
     try:
         used = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
     except ValueError as error:
         raise ValueError(f"unbalanced braces: {error}") from None
-    unknown = {name.split(".")[0].split("[")[0] for name in used} - allowed
+    unknown = used - set(samples)
     if unknown:
         raise ValueError(
-            f"unknown placeholder {{{sorted(unknown)[0]}}}; use {', '.join(sorted(allowed))}"
+            f"unknown placeholder {{{min(unknown)}}}; use {', '.join(sorted(samples))}"
         )
+    try:
+        text.format(**samples)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"cannot be filled in: {error}") from None
     return text
 
 
@@ -317,28 +375,49 @@ def load_policy(path: Path | None = None) -> Policy:
         policy = Policy.model_validate(data)
     except ValidationError as error:
         raise explain(error, Policy, source, line_of) from None
-    faults = list(_parameter_faults(policy, source, line_of))
+    faults = [
+        f"{source.name}:{line_of(at)}: {show_path(at)}: {message}"
+        for at, message in [*_parameter_faults(policy), *_recovery_faults(policy)]
+    ]
     if faults:
         raise ConfigurationError("\n".join(faults))
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:8]
-    return policy.model_copy(update={"fingerprint": f"{policy.version}+{digest}"})
+    policy._fingerprint = f"{policy.version}+{digest}"
+    return policy
 
 
-def _parameter_faults(policy: Policy, source: Path, line_of: LineOf) -> Iterator[str]:
+def _parameter_faults(policy: Policy) -> Iterator[tuple[YamlPath, str]]:
     """Rule parameters against the signatures of the rule functions."""
     for name, entry in policy.rules.items():
         for position, level in enumerate(entry.levels):
+            at: YamlPath = ("rules", name, "levels", position)
+            if level.repeated is not None and RULES[name].mart not in WITH_SESSIONS:
+                yield (*at, "repeated"), f"{name} looks at whole days, which have no sessions"
             try:
                 RULES[name].parameters.validate_python(level.when)
             except ValidationError as error:
                 for detail in error.errors():
-                    at = ("rules", name, "levels", position, "when", *detail["loc"])
-                    message = str(detail["msg"])
+                    message = str(detail["msg"]).removeprefix("Value error, ")
                     if detail["type"] == "extra_forbidden":
                         known = RULES[name].parameters.json_schema()["properties"]
                         hint = did_you_mean(str(detail["loc"][-1]), known, otherwise="it has")
                         message = f"{name} has no such parameter{hint}"
-                    yield f"{source.name}:{line_of(at)}: {show_path(at)}: {message}"
+                    yield (*at, "when", *detail["loc"]), message
+
+
+def _recovery_faults(policy: Policy) -> Iterator[tuple[YamlPath, str]]:
+    """Recoveries that could never happen: an alert would stay open for ever."""
+    for name, entry in policy.rules.items():
+        recovery, rule = policy.recovery_of(name), RULES[name]
+        needed = {
+            "unaided_correct": ("is about a skill", rule.subject == "skill"),
+            "submitted": ("is about an assignment", rule.mart == "assignments"),
+            "items_without_signal": ("looks at answers", rule.mart == "responses"),
+        }
+        kind, is_possible = needed.get(recovery.kind, ("", True))
+        if not is_possible:
+            where: YamlPath = ("rules", name, *(("recovery",) if entry.recovery else ()))
+            yield where, f"{recovery.kind} closes only a rule that {kind}; {name} does not"
 
 
 def default_policy_path() -> Path:

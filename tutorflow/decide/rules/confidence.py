@@ -26,9 +26,9 @@ def _last(values: pd.Series, rows: pd.DataFrame, count: int) -> pd.Series:
     return trailing_sum(values, rows["known_at"], learner, REACH, last=count)
 
 
-def _by_row(values: pd.Series, rows: pd.DataFrame) -> pd.Series:
+def _by_row(values: pd.Series | pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
     """Rolling results by learner with the index of the rows, which are sorted by learner."""
-    return pd.Series(values.to_numpy(), index=rows.index)
+    return pd.Series(values.to_numpy().ravel(), index=rows.index)
 
 
 @rule(
