@@ -69,7 +69,7 @@ def _pattern(pattern: str) -> str:
 
 
 def _duration(value: Any) -> Any:
-    return parse_duration(value) if isinstance(value, str) else value
+    return value if isinstance(value, timedelta) else parse_duration(str(value))
 
 
 ZoneName = Annotated[str, AfterValidator(_zone)]
