@@ -18,7 +18,7 @@ class Clock:
     def __init__(self, config: SimulationConfig) -> None:
         self._start = config.starts_at
         self._zone = ZoneInfo(config.timezone)
-        self._first_day = config.start
+        self.first_day = config.start
         self.hours = config.hours
         self.end = config.hours * HOUR
         local = [self._local(hour) for hour in range(config.hours)]
@@ -37,9 +37,9 @@ class Clock:
 
     def weekday(self, day: int) -> int:
         """0 = Monday."""
-        return (self._first_day.weekday() + day) % 7
+        return (self.first_day.weekday() + day) % 7
 
     def at(self, day: int, local_hour: float) -> float:
         """Second of the programme at which it is `local_hour` on a day of the programme."""
-        midnight = datetime.combine(self._first_day + timedelta(days=day), time(), self._zone)
+        midnight = datetime.combine(self.first_day + timedelta(days=day), time(), self._zone)
         return (midnight.astimezone(UTC) - self._start).total_seconds() + local_hour * HOUR

@@ -38,7 +38,7 @@ class SimulationConfig:
     timezone: str = "UTC"
     late_share: float = 0.02
     coaches: int | None = None
-    effects: Mapping[str, Effect] = field(default_factory=lambda: dict(DEFAULT_EFFECTS))
+    effects: Mapping[str, Effect] = field(default_factory=lambda: dict(DEFAULT_EFFECTS), hash=False)
 
     def __post_init__(self) -> None:
         _require_whole("learners", self.learners, 1, 100_000)

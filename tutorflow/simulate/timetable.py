@@ -135,7 +135,7 @@ class Timetable:
                 continue
             rng = generator(self._seed, Stream.LIVE, learner, 1_000_000 + hour)
             if rng.random() < logistic(1.9 + 1.0 * float(state.motivation[learner])):
-                self._attend(learner, slot + rng.uniform(-60.0, 240.0), day)
+                self._attend(learner, slot + rng.uniform(0.0, 240.0), day)
             elif rng.random() < 0.6:
                 self._write_after_absence(learner, slot + rng.uniform(0.5, 1.0) * HOUR)
 

@@ -86,9 +86,8 @@ def _learners(people: Population, clock: Clock) -> pa.Table:
 
 
 def _day_column(days: int, repeats: int, clock: Clock) -> pa.Array:
-    dates = [clock.instant(day * 24 * HOUR).date() for day in range(days)]
-    numbers = pa.array(np.repeat(np.arange(days, dtype=np.int32), repeats))
-    return pa.DictionaryArray.from_arrays(numbers, pa.array(dates, pa.date32()))
+    dates = np.datetime64(clock.first_day) + np.repeat(np.arange(days), repeats)
+    return pa.array(dates, pa.date32())
 
 
 def _names(values: list[str], numbers: Codes) -> pa.Array:
