@@ -72,7 +72,7 @@ def find(
     for name, (rule, entry) in policy.enabled_rules().items():
         held: Condition | None = None
         for level in entry.levels:
-            condition = evaluate(rule, level, frames)
+            condition = evaluate(rule, level, frames, policy)
             fires = _fires(condition, level, rearm)
             inside = (condition.rows[condition.fired_at] >= start) & (
                 condition.rows[condition.fired_at] < end
@@ -92,10 +92,9 @@ def find(
     )
 
 
-def evaluate(rule: Rule, level: Level, frames: Frames) -> Condition:
+def evaluate(rule: Rule, level: Level, frames: Frames, policy: Policy) -> Condition:
     """The rule's condition with this level's parameters, on its mart."""
-    parameters = rule.parameters.validate_python(level.when).model_dump()
-    return rule.function(getattr(frames, rule.mart), **parameters)
+    return rule.function(getattr(frames, rule.mart), **policy.numbers_of(rule.name, level))
 
 
 def signal_id(
