@@ -1,5 +1,6 @@
 """The command line: every command is a few lines over the part that does the work."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +43,9 @@ policy_app = typer.Typer(
 )
 app.add_typer(policy_app, name="policy")
 
-out = Console(highlight=False)
+# What is not a terminal, such as a file or a log, gets lines of a fixed width.
+_WIDTH = None if sys.stdout.isatty() else 110
+out = Console(highlight=False, width=_WIDTH)
 err = Console(stderr=True, highlight=False)
 
 Home = Annotated[
