@@ -86,8 +86,9 @@ class StateTracker:
                 self._judge(learner, as_of, state, out)
 
     def _judge(self, learner: Learner, as_of: datetime, state: OpenState, out: str | None) -> None:
+        # A pause ends by itself, so it is looked at again at every tick.
         label, reason, recheck = (
-            ("paused", out, None) if out else self._label(learner, as_of, state)
+            ("paused", out, as_of) if out else self._label(learner, as_of, state)
         )
         current = self.spells.get(learner)
         if current is None or label != current.state:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,26 @@ class Coach:
 
 
 def parse_workdays(text: str) -> frozenset[int]:
-    """'Mon-Fri' or 'Mon,Wed,Sat' -> {0, 1, 2, 3, 4} or {0, 2, 5}. Raises ValueError."""
+    """'Mon-Fri' or 'Monday,Wed,Sat' -> {0, 1, 2, 3, 4} or {0, 2, 5}. Raises ValueError."""
     days: set[int] = set()
     for part in text.split(","):
-        first, _, last = (p.strip()[:3].title() for p in part.partition("-"))
-        if first not in WEEKDAYS or (last and last not in WEEKDAYS):
+        first, dash, last = (word.strip() for word in part.partition("-"))
+        begin = _weekday(first)
+        stop = _weekday(last) if dash else begin
+        if begin is None or stop is None:
             raise ValueError(f"workdays {text!r}: use names such as Mon-Fri or Mon,Wed,Sat")
-        begin, stop = WEEKDAYS.index(first), WEEKDAYS.index(last or first)
         days.update(
             range(begin, stop + 1) if begin <= stop else {*range(begin, 7), *range(stop + 1)}
         )
     return frozenset(days)
+
+
+def _weekday(name: str) -> int | None:
+    """0 for Mon, mon, Monday; None for anything else."""
+    for number, weekday in enumerate(WEEKDAYS):
+        if len(name) >= 3 and weekday.startswith(name.title()):
+            return number
+    return None
 
 
 def next_working_moment(at: datetime, coach: Coach) -> datetime:
@@ -60,7 +69,7 @@ def due_at(due: str, at: datetime, coach: Coach) -> datetime | None:
     """When something given to ``coach`` at ``at`` (naive UTC) is due; naive UTC.
 
     ``due``: 'none'; 'same day' (end of the working day that is running or comes next);
-    'N hours' (N hours after work can begin, moved to the next working moment).
+    'N hours' (N hours after work can begin; outside working hours, when work begins again).
     """
     if due == "none":
         return None
@@ -69,5 +78,8 @@ def due_at(due: str, at: datetime, coach: Coach) -> datetime | None:
         end = datetime.combine(start.date(), coach.end, start.tzinfo)
     else:
         later = start.astimezone(UTC) + timedelta(hours=int(due.split()[0]))
-        end = next_working_moment(later.astimezone(start.tzinfo), coach)
+        end = later.astimezone(start.tzinfo)
+        closes = datetime.combine(end.date(), coach.end, start.tzinfo)
+        if end != closes or end.weekday() not in coach.workdays:
+            end = next_working_moment(end, coach)
     return end.astimezone(UTC).replace(tzinfo=None)
