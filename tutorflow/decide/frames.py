@@ -169,7 +169,7 @@ ENROLMENTS = """
         'enrolled' as enrolment_id
     from starts
     left join first_days using (learner_id, course_id)
-    where starts.starts_at < $end
+    where starts.starts_at < $end and starts.starts_at >= $enrolled_since
     order by 1, 2
 """
 
@@ -190,6 +190,7 @@ ASSIGNMENTS = """
     from marts.events as due
     left join submitted using (learner_id, course_id, item_id)
     where due.event_type = 'assignment_due' and due.known_at < $end
+    qualify due.known_at >= $start - interval 36 day
     order by learner_id, course_id, due_at, item_id
 """
 
@@ -225,6 +226,10 @@ DAYS = """
         ) as active_days
     from marts.learner_days
     where learner_id in (select learner_id from decide_learners) and first_activity_at < $end
+    qualify
+        first_activity_at >= $start - interval 36 day
+        or lead(activity_date) over (partition by learner_id, course_id order by activity_date)
+            is null
     order by learner_id, course_id, activity_date
 """
 
@@ -281,10 +286,12 @@ def load_frames(
     end: datetime,
     zone: str,
     roster_enrolments: pd.DataFrame,
+    enrolled_since: datetime,
 ) -> Frames:
     """Frames for the window ``[start, end)`` (naive UTC).
 
-    ``learners`` are those whose rows changed or who have an open alert; None means all.
+    ``learners`` are those whose rows changed or who have an open alert; None means all. Of
+    enrolments only those that started at or after ``enrolled_since`` are read.
     """
     _register(warehouse, learners, roster_enrolments)
     window = {"start": start, "end": end}
@@ -304,7 +311,7 @@ def load_frames(
         calendar=_with_day_ends(
             fetch(CALENDAR, first_day=first_day, last_day=last_day), pd.Timestamp(end), zone
         ),
-        enrolments=fetch(ENROLMENTS),
+        enrolments=fetch(ENROLMENTS, enrolled_since=enrolled_since),
         assignments=fetch(ASSIGNMENTS),
         low_scores=fetch(LOW_SCORES),
         days=fetch(DAYS),

@@ -23,7 +23,6 @@ OfSeven = Annotated[int, Field(ge=1, le=7)]
 Times = Annotated[float, Field(gt=1, le=100)]
 Deviations = Annotated[float, Field(gt=0, le=10)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
-Days = Annotated[float, Field(gt=0, le=365)]
 # A window sees so much of the past and no more (tutorflow.decide.frames).
 RecentDays = Annotated[float, Field(gt=0, le=14)]
 QuietDays = Annotated[float, Field(ge=1, le=28)]

@@ -62,7 +62,13 @@ def advance_window(
         opened.remember_signals(settings, start)
         learners = sorted({*undecided["learner_id"], *opened.learners})
         frames = load_frames(
-            warehouse, learners, start, ends[-1], settings.timezone, _starts(roster.enrolments)
+            warehouse,
+            learners,
+            start,
+            ends[-1],
+            settings.timezone,
+            _starts(roster.enrolments),
+            FAR_PAST if last is None else start - LATEST_LOOK_BACK,
         )
         around = surroundings(
             roster,
@@ -257,31 +263,39 @@ def _facts(
 
     What was before but landed only now (``late`` learners; None: everybody) counts as news.
     """
-    facts = [
-        Fact(
-            row.known_at.to_pydatetime(),
-            row.learner_id,
-            row.course_id,
-            int(row.response_number),
-            None if pd.isna(row.accuracy_of_last_20) else float(row.accuracy_of_last_20),
-        )
-        for row in rows_of(frames.answer_facts)
-    ]
-    for row in rows_of(frames.days):
-        at = row.known_at if row.time_precision == "day" else row.first_activity_at
-        days = int(row.active_days)
-        facts.append(Fact(at.to_pydatetime(), row.learner_id, row.course_id, active_days=days))
-    for row in rows_of(frames.enrolments):
-        facts.append(Fact(row.starts_at.to_pydatetime(), row.learner_id, row.course_id))
-    prior: list[Fact] = []
+    days = frames.days
+    whole_day = days["time_precision"] == "day"
+    rows = pd.concat(
+        [
+            frames.answer_facts.rename(columns={"known_at": "at"}),
+            days.assign(at=days["known_at"].where(whole_day, days["first_activity_at"])),
+            frames.enrolments.rename(columns={"starts_at": "at"}),
+        ],
+        ignore_index=True,
+    ).sort_values(["at", "learner_id", "course_id"], kind="stable")
+    is_late = True if late is None else rows["learner_id"].isin(list(late))
+    is_news = (rows["at"] >= first) | is_late
+    before = rows[~is_news].groupby(["learner_id", "course_id"], as_index=False).last()
+    prior = [_fact(row) for row in rows_of(before)]
     news: list[list[Fact]] = [[] for _ in ends]
-    for fact in sorted(facts, key=lambda f: f[:3]):
-        index = bisect_right(ends, fact.at)
-        if fact.at < first and late is not None and fact.learner_id not in late:
-            prior.append(fact)
-        elif index < len(ends):
-            news[index].append(fact)
+    for row in rows_of(rows[is_news & (rows["at"] < ends[-1])]):
+        fact = _fact(row)
+        news[bisect_right(ends, fact.at)].append(fact)
     return prior, news
+
+
+def _fact(row: Any) -> Fact:
+    def known(value: Any, kind: type) -> Any:
+        return None if pd.isna(value) else kind(value)
+
+    return Fact(
+        row.at.to_pydatetime(),
+        row.learner_id,
+        row.course_id,
+        known(row.response_number, int),
+        known(row.accuracy_of_last_20, float),
+        known(row.active_days, int),
+    )
 
 
 def _note_moments(

@@ -7,7 +7,6 @@ import pandas as pd
 from tutorflow.decide.rule import (
     Condition,
     Count,
-    Days,
     OfSeven,
     QuietDays,
     QuietHours,
@@ -110,7 +109,7 @@ def inactive(
 
 
 @rule(mart="enrolments", needs=("learner_enrolled", *ACTIVITY), is_absence=True)
-def never_started(enrolments: pd.DataFrame, *, days: Days = 3) -> Condition:
+def never_started(enrolments: pd.DataFrame, *, days: QuietDays = 3) -> Condition:
     """Enrolled, the course has begun, and nothing has happened."""
     rows = enrolments.assign(fired_at=enrolments["starts_at"] + pd.Timedelta(days=days))
     first = rows["first_activity_at"]
@@ -155,7 +154,7 @@ def activity_drop(
     subject="item",
     is_absence=True,
 )
-def first_assignment_missing(assignments: pd.DataFrame, *, days: Days = 7) -> Condition:
+def first_assignment_missing(assignments: pd.DataFrame, *, days: QuietDays = 7) -> Condition:
     """The first assignment of the course is still missing days after it was due.
 
     On OULAD it flags 11.6 % of learners, of whom 90.5 % later withdraw or fail (METHODS 3).
