@@ -11,7 +11,7 @@ from dataclasses import replace
 import duckdb
 import pandas as pd
 
-from expectations.texts import texts
+from expectations.texts import joined, texts
 from expectations.volume import flagged_per_tick, naive_ticks, opened_per_tick
 from tutorflow.hours import local_date, to_aware_utc
 from tutorflow.publish import Candidates, misfits, read_table
@@ -87,11 +87,7 @@ def _repeated_keys(candidates: Candidates) -> pd.DataFrame:
     for name in candidates.tables:
         keys = candidates.rows(name)[list(table(name).key)]
         repeated = keys[keys.duplicated()]
-        parts.append(
-            pd.DataFrame({"table": name, "key": repeated.astype("str").agg(" ".join, axis=1)})
-            if len(repeated)
-            else parts[0]
-        )
+        parts.append(pd.DataFrame({"table": name, "key": joined(repeated)}))
     return pd.concat(parts, ignore_index=True)
 
 

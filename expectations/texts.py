@@ -22,6 +22,8 @@ MIN_ID_LENGTH = 4
 MIN_NUMBER_LENGTH = 5
 MAX_LEARNERS = 5_000
 
+FAULTS = ("email", "phone_number", "link", "source_user_id", "harsh_word")
+
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")
 _LINK = re.compile(r"\b(?:https?|ftp)://\S+|\bwww\.\S+|\bmailto:\S+", re.IGNORECASE)
 _DIGIT_RUN = re.compile(r"(?<![\w.])\+?\(?\d[\d ()/.-]{5,}\d(?![\w])")
@@ -31,13 +33,14 @@ _DATE_OR_TIME = re.compile(
 
 
 def texts(settings: Settings, candidates: Candidates) -> pd.DataFrame:
-    """One row per sentence: where it stands, and which faults are in it (null means none).
+    """One row per sentence with a fault: where it stands, and which faults are in it.
 
-    Columns: table, column, row_id, email, phone_number, link, source_user_id, harsh_word.
+    Columns: table, column, row_id, and email, phone_number, link, source_user_id, harsh_word, each
+    null where the sentence is free of it. `attrs["checked"]` is how many sentences were read.
     """
     found = _sentences(candidates)
     known = _known_ids(candidates)
-    return found.assign(
+    judged = found.assign(
         email=_each(found, lambda text: _named("an e-mail address", _EMAIL.search(text))),
         phone_number=_each(found, lambda text: _beside_ids(text, known, _phone_number)),
         link=_each(
@@ -47,6 +50,16 @@ def texts(settings: Settings, candidates: Candidates) -> pd.DataFrame:
         harsh_word=_each(found, lambda text: _beside_ids(text, known, harsh_word)),
         source_user_id=_source_user_ids(settings, found),
     ).drop(columns=["text", "learner_id"])
+    faulty = judged[judged[list(FAULTS)].notna().any(axis=1)].copy()
+    faulty.attrs["checked"] = len(found)
+    return faulty
+
+
+def joined(columns: pd.DataFrame) -> "pd.Series[str]":
+    """The columns as one text per row, a blank between them."""
+    first, *rest = columns.columns
+    others = columns[rest].astype("str")
+    return columns[first].astype("str").str.cat(others, sep=" ", na_rep="?")
 
 
 def harsh_word(text: str) -> str | None:
@@ -72,7 +85,7 @@ def _sentences(candidates: Candidates) -> pd.DataFrame:
         rows = candidates.rows(name)
         if rows.empty or not spec.prose_columns:
             continue
-        row_ids = rows[list(spec.key)].astype("str").agg(" ".join, axis=1)
+        row_ids = joined(rows[list(spec.key)])
         learners = (
             rows["learner_id"] if "learner_id" in spec.columns else rows["alert_id"].map(learner_of)
         )
