@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from statistics import mean, stdev
@@ -18,7 +19,20 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from tutorflow.decide.alerts import (
+    Alert,
+    Changes,
+    Context,
+    Hold,
+    Key,
+    OpenState,
+    RecoveryEvent,
+    Signal,
+    TickInput,
+    advance,
+)
 from tutorflow.decide.frames import Frames
+from tutorflow.decide.working_time import Coach
 from tutorflow.policy.model import Policy, default_policy_path
 
 DAY_0 = datetime(2026, 3, 2)  # a Monday
@@ -518,3 +532,118 @@ def _merged(base: Any, change: Any) -> Any:
         return change
     merged = {**base, **{key: _merged(base.get(key), value) for key, value in change.items()}}
     return {key: value for key, value in merged.items() if value is not None}
+
+
+# -- the fold over time ----------------------------------------------------------------------------
+
+
+def signal(
+    learner: str = "ana",
+    rule: str = "repeated_misses",
+    tier: int = 2,
+    at: datetime = DAY_0,
+    subject: str = "fractions",
+    observed: float = 4,
+    threshold: float = 3,
+    n: int = 10,
+    layer: str | None = None,
+) -> Signal:
+    """A fired rule; its layer is that of the shipped policy."""
+    return Signal(
+        signal_id=f"{learner}/{rule}/{tier}/{subject}/{at:%m-%dT%H:%M:%S}",
+        rule_id=rule,
+        rule_version="1",
+        learner_id=learner,
+        course_id=COURSE,
+        layer=layer or _shipped()["rules"][rule]["layer"],
+        alert_tier=tier,
+        subject_kind="skill",
+        subject_id=subject,
+        anchor_id=f"{at:%m-%dT%H:%M:%S}",
+        fired_at=at,
+        observed=observed,
+        threshold=threshold,
+        n=n,
+        window_text="",
+        sentence=f"{rule} on {subject}",
+        evidence_ids="[]",
+    )
+
+
+def recovery(
+    kind: str = "unaided_correct",
+    learner: str = "ana",
+    at: datetime = DAY_0,
+    subject: str | None = "fractions",
+    run: int = 2,
+    since: datetime | None = None,
+) -> RecoveryEvent:
+    """Something that speaks for the learner; a session counts from ``since``, its start."""
+    return RecoveryEvent(kind, learner, COURSE, subject, run, since or at, at)
+
+
+@dataclass
+class Fold:
+    """A programme of one course that is decided tick by tick.
+
+    ``outside`` maps a learner to [(from, to, reason)] of being left alone; ``complete_until`` is
+    how far the feeds have come.
+    """
+
+    policy: Policy = field(default_factory=lambda: policy())
+    coach: Coach = field(default_factory=lambda: Coach("kim"))
+    outside: Mapping[str, Sequence[tuple[datetime, datetime, str]]] = field(default_factory=dict)
+    complete_until: datetime = FAR_FUTURE
+    coach_of: Callable[[str, str, str, datetime], Coach] | None = None
+    state: OpenState = field(default_factory=OpenState)
+    changes: Changes = field(default_factory=Changes)
+
+    def tick(
+        self,
+        at: datetime,
+        *events: Signal | RecoveryEvent,
+        held: Iterable[Signal] = (),
+        unsupported: Iterable[Signal] = (),
+    ) -> Fold:
+        """Decide the tick that ends at ``at``, with what became known in it."""
+        given = TickInput(
+            at,
+            [event for event in events if isinstance(event, Signal)],
+            list(held),
+            [event for event in events if isinstance(event, RecoveryEvent)],
+            frozenset(event.signal_id for event in unsupported),
+        )
+        context = Context(
+            self.coach_of or (lambda *_: self.coach), self._outside, frozenset(), days(7)
+        )
+        advance(self.state, given, context, self.policy, self._watermark, self.changes)
+        return self
+
+    def _outside(self, learner: str, course: str, at: datetime) -> str | None:
+        for begin, end, reason in self.outside.get(learner, ()):
+            if begin <= at < end:
+                return reason
+        return None
+
+    def _watermark(self, rule: str, course: str, as_of: datetime) -> datetime:
+        return min(as_of, self.complete_until)
+
+    def alert(self, learner: str = "ana", layer: str = "content") -> Alert:
+        """The latest alert of a learner in a layer."""
+        return self.state.alerts[learner, COURSE, layer]
+
+    def open_keys(self) -> set[Key]:
+        return {key for key, alert in self.state.alerts.items() if alert.status != "closed"}
+
+    def became(self, of: Signal) -> str:
+        """What became of a signal."""
+        return self.changes.dispositions[of.signal_id][2]
+
+    def ledger(self, reason: str, learner: str = "ana") -> Hold:
+        """The one ledger row of a learner with this reason."""
+        (found,) = (
+            hold
+            for hold in self.changes.holds.values()
+            if hold.reason == reason and hold.learner_id == learner
+        )
+        return found
