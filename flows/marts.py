@@ -174,7 +174,7 @@ def _invoke(settings: "Settings", arguments: list[str]) -> dict[str, float]:
         "--no-send-anonymous-usage-stats",
     ]
     key = (project, str(settings.warehouse_path), settings.timezone)
-    with _environment(settings):
+    with _environment(settings), _connection_closed_after():
         runner = dbtRunner(manifest=_MANIFESTS.get(key))
         if runner.manifest is None:
             parsed = runner.invoke(["parse", *options])
@@ -185,6 +185,17 @@ def _invoke(settings: "Settings", arguments: list[str]) -> dict[str, float]:
     if not outcome.success:
         raise BuildFailed(_explain(outcome, home))
     return {r.node.name: float(r.execution_time) for r in outcome.result.results}
+
+
+@contextmanager
+def _connection_closed_after() -> Iterator[None]:
+    """dbt may keep its connection for the whole command, not for the whole process."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    try:
+        yield
+    finally:
+        DuckDBConnectionManager.close_all_connections()
 
 
 @contextmanager
