@@ -1,6 +1,7 @@
 """Ticks end on whole hours or midnights of the programme's zone; instants are aware and in UTC."""
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -55,9 +56,7 @@ def test_a_day_tick_has_the_hours_of_its_day(start: str, hours: int) -> None:
 def test_every_hour_of_the_days_when_the_clock_changes_is_a_tick() -> None:
     ends = ticks_between(utc("2026-10-24T22:00"), utc("2026-10-25T23:00"), "hour", BERLIN)
     assert len(ends) == 25
-    assert {after - before for before, after in zip(ends, ends[1:], strict=False)} == {
-        timedelta(hours=1)
-    }
+    assert {after - before for before, after in pairwise(ends)} == {timedelta(hours=1)}
 
 
 def test_ticks_between_leaves_out_the_last_and_takes_in_as_of() -> None:

@@ -147,12 +147,12 @@ def test_a_learner_is_decided_an_hour_after_the_last_row(settings: Settings) -> 
 
 def test_who_holds_the_warehouse_is_named(settings: Settings) -> None:
     register_landing(settings)
-    with held_by_another_process(settings) as pid:
-        with (
-            pytest.raises(WarehouseHeldError, match=rf"process {pid}: .*python.* -c"),
-            open_warehouse(settings, wait_seconds=0),
-        ):
-            pass
+    with (
+        held_by_another_process(settings) as pid,
+        pytest.raises(WarehouseHeldError, match=rf"process {pid}: .*python.* -c"),
+        open_warehouse(settings, wait_seconds=0),
+    ):
+        pass
     assert events(settings) == 0
 
 

@@ -88,14 +88,12 @@ def _attempt(intake: Intake, catalog: sqlite3.Connection) -> PullAttempt:
         notes += listing.notes
         for file in listing.files:
             try:
-                written = _take(intake, catalog, file, listing)
+                if written := _take(intake, catalog, file, listing):
+                    taken.append(written.delivery)
+                    notes += written.notes
                 _note_declared_end(intake, catalog, file)
             except (InputError, OSError) as error:
                 errors.append(str(error))
-            else:
-                if written:
-                    taken.append(written.delivery)
-                    notes += written.notes
     attempt = PullAttempt(
         source=name,
         started_at=intake.now,

@@ -22,8 +22,8 @@ LONGEST_RECORD_CHARACTERS = 2_000_000
 
 _BATCH = 50_000
 
-_Outcome = tuple[list[str | None] | None, str | None]  # values or fault
-_Record = tuple[int, list[str | None] | None, str | None]  # line, values or fault
+_Outcome = tuple[list[str] | None, str | None]  # values or fault
+_Record = tuple[int, Sequence[str | None] | None, str | None]  # line, values or fault
 
 
 def open_text(location: Path, is_gzip: bool) -> TextIO:
@@ -73,13 +73,17 @@ def _csv_records(lines: _Lines, delimiter: str, width: int) -> Iterator[_Record]
         if not text.strip():
             pass
         elif '"' not in text:
-            yield number, *_of_width(text.rstrip("\n").split(delimiter), width)
+            values, fault = _of_width(text.rstrip("\n").split(delimiter), width)
+            yield number, values, fault
         elif (whole := _to_closing_quote(lines)) is None:
             yield number, None, "a quote is opened and never closed"
         else:
             values, fault = _parsed("".join(whole), delimiter, width)
-            yield number, values, fault
-            if fault is None:  # otherwise the lines after the first may be records of their own
+            if len(whole) > 1 and (fault or _are_records(whole[1:-1], delimiter, width)):
+                # the lines after the first are records of their own
+                yield number, None, "a quote is opened and never closed"
+            else:
+                yield number, values, fault
                 length = len(whole)
         lines.take(length)
 
@@ -100,6 +104,11 @@ def _to_closing_quote(lines: _Lines) -> list[str] | None:
     return whole
 
 
+def _are_records(lines: Sequence[str], delimiter: str, width: int) -> bool:
+    """Whether lines within a quoted value are records that a stray quote has swallowed."""
+    return width > 2 and any(line.count(delimiter) == width - 1 for line in lines)
+
+
 def _parsed(whole: str, delimiter: str, width: int) -> _Outcome:
     limit = csv.field_size_limit(LONGEST_RECORD_CHARACTERS)
     try:
@@ -116,7 +125,7 @@ def _parsed(whole: str, delimiter: str, width: int) -> _Outcome:
 def _of_width(values: list[str], width: int) -> _Outcome:
     if len(values) != width:
         return None, f"{len(values)} values where the header names {width} columns"
-    return [value or None for value in values], None
+    return values, None
 
 
 def read_ndjson_carefully(
@@ -151,8 +160,8 @@ def keys_of_ndjson(location: Path, is_gzip: bool) -> set[str]:
 def _object(line: str) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
-        line.encode()
-        json.dumps(found, ensure_ascii=False).encode()  # an unpaired surrogate is no text
+        if "\\u" in line:
+            json.dumps(found, ensure_ascii=False).encode()  # an unpaired surrogate is no text
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -67,7 +67,7 @@ class Casting:
                             {", ".join(self._landed(column) for column in self.table.columns)},
                             _row, _line, _extra,
                             {are_good} as _are_good,
-                            coalesce(_fault, concat_ws('; ', {", ".join(reasons)})) as _reasons
+                            coalesce(_fault, nullif(concat_ws('; ', {", ".join(reasons)}), '')) as _reasons
                         from (
                             select *, {", ".join(typed)}
                             from (
@@ -81,16 +81,16 @@ class Casting:
         """
 
     def times_without_offset(self, records: str) -> str:
-        """One row: for every timestamp column of the file its name, the line of its first time
-        without an offset (null: there is none), and whether any time has one."""
+        """A list per row: for every timestamp column of the file its name, the line of its first
+        time without an offset (null: there is none), and whether any time has one."""
         shown = []
         for column in self.table.columns:
             if column.type == "timestamp" and column.name in self.present:
                 text = _clean(column)
-                naive = f"min(_line) filter (not ({_has_offset(text)}))"
+                naive = f"min(_line) filter ({_is_naive(text)})"
                 aware = f"coalesce(bool_or({_has_offset(text)}), false)"
                 shown.append(f"({literal(column.in_file)}, {naive}, {aware})")
-        return f"select {', '.join(shown)} from ({records})"
+        return f"select [{', '.join(shown)}] from ({records})"
 
     def _landed(self, column: Column) -> str:
         if column.name not in self.present:
@@ -132,9 +132,8 @@ class Casting:
         aware = (
             f"coalesce(try_cast({text} as timestamptz), try_cast({with_seconds} as timestamptz))"
         )
-        is_date = f"left({text}, 1) between '0' and '9' and substr({text}, 5, 1) in ('-', '/')"
         return (
-            f"cast(case when not ({is_date}) then null"
+            f"cast(case when not ({_is_dated(text)}) then null"
             f" when right({text}, 1) in ('Z', 'z') then {without_z}"  # as below, but faster
             f" when {_has_offset(text)} then {aware}"
             f" else {naive} end as timestamp)"
@@ -150,10 +149,9 @@ class Casting:
             kind = f"a value like {column.example}" if column.pattern else _KINDS[column.type]
             test = f"{text} is not null and {_typed_name(column)} is null"
             if column.type == "timestamp" and not self.timezone:
-                test += f" and {_has_offset(text)}"
                 reason = f"{column.in_file}: a time without an offset, and no timezone is declared"
-                is_naive = f"{text} is not null and not ({_has_offset(text)})"
-                faults.append((is_naive, literal(reason)))
+                faults.append((f"{test} and {_is_naive(text)}", literal(reason)))
+                test += f" and not ({_is_naive(text)})"
             said = literal(f"{column.in_file}: not {kind} (looks like ")
             faults.append((test, f"{said} || {_shape(text)} || ')'"))
         return faults
@@ -185,6 +183,16 @@ def _clean(column: Column) -> str:
     nothing = ", ".join(literal(text) for text in ("", *column.unknown))
     kept = name if column.type == "text" else f"trim({name})"
     return f"case when trim({name}) not in ({nothing}) then {kept} end"
+
+
+def _is_dated(text: str) -> str:
+    """Whether a text starts with a year of four digits; `infinity` and `epoch` are no times."""
+    return f"left({text}, 1) between '0' and '9' and substr({text}, 5, 1) in ('-', '/')"
+
+
+def _is_naive(text: str) -> str:
+    is_time = f"{_is_dated(text)} and try_cast({text} as timestamp) is not null"
+    return f"{is_time} and not {_has_offset(text)}"
 
 
 def _has_offset(text: str) -> str:

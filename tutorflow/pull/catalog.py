@@ -131,7 +131,7 @@ def read_attempts(path: Path) -> pd.DataFrame:
     """
     frame = _read(path, "select * from pull_attempts order by attempt_id desc")
     for name in ("started_at", "finished_at", "complete_until"):
-        frame[name] = pd.to_datetime(frame[name]).astype("datetime64[us]")
+        frame[name] = pd.to_datetime(frame[name], format="ISO8601").astype("datetime64[us]")
     for name in ("notes", "deliveries"):
         frame[name] = [json.loads(text) for text in frame[name]]
     return frame

@@ -146,25 +146,37 @@ class Intake:
         """The file's records, read once from end to end, and the records of each user."""
         try:
             records = open_records(self.scratch, file, is_gzip)
-            return records, self._count_by_user(file, records)
+            users, is_plain = self._count_by_user(file, records)
         except duckdb.Error:
             if file.file_type == "parquet":
                 raise
-        records = open_records(self.scratch, file, is_gzip, careful=True)
-        return records, self._count_by_user(file, records)
+            is_plain = False
+        if not is_plain:
+            records = open_records(self.scratch, file, is_gzip, careful=True)
+            users, _ = self._count_by_user(file, records)
+        return records, users
 
-    def _count_by_user(self, file: SourceFile, records: Records) -> dict[str | None, int]:
+    def _count_by_user(
+        self, file: SourceFile, records: Records
+    ) -> tuple[dict[str | None, int], bool]:
+        """The records of each user, and whether no value of a CSV goes over several lines: such
+        a value is meant, or the work of two stray quotes, which the careful reader tells apart.
+        """
         learner = file.table.learner
         user = f"nullif(trim({identifier(learner.name)}), '')" if learner else "null::varchar"
         if learner and learner.name not in records.present:
             user = "null::varchar"
-        every = ", ".join(identifier(name) for name in sorted(records.present)) or "1"
+        values = [identifier(name) for name in sorted(records.present)]
+        is_long = " or ".join(f"contains({value}, chr(10))" for value in values)
+        if file.file_type != "csv":
+            is_long = "false"
         rows = self.scratch.execute(
             # the hash has every value looked at, also those that later queries do not need
-            f"select {user} as user_id, count(*), bit_xor(hash({every}))"
+            f"select {user} as user_id, count(*), coalesce(bool_or({is_long or 'false'}), false),"
+            f" bit_xor(hash({', '.join(values) or '1'}))"
             f" from ({records.select(self.scratch)}) group by user_id"
         ).fetchall()
-        return {user_id: count for user_id, count, _ in rows}
+        return {row[0]: row[1] for row in rows}, not any(row[2] for row in rows)
 
     def _map_learners(self, users: dict[str | None, int]) -> list[str]:
         user_ids = [user for user in users if user is not None]
@@ -260,10 +272,10 @@ class Intake:
 
     def _demand_offsets(self, file: SourceFile, records: Records, casting: Casting) -> None:
         """A column in which no time has an offset is not a fault of rows."""
-        columns = self.scratch.execute(
+        found = self.scratch.execute(
             casting.times_without_offset(records.select(self.scratch))
         ).fetchone()
-        for name, line, has_offsets in columns or ():
+        for name, line, has_offsets in found[0] if found else ():
             if line is not None and not has_offsets:
                 raise InputError(
                     f"{file.path}:{line}: the times in {name!r} have no offset; declare the"

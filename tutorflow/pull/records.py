@@ -74,7 +74,7 @@ def _csv(file: SourceFile, is_gzip: bool, careful: bool) -> Records:
     for name in names:
         if name and names.count(name) > 1:
             raise InputError(f"{file.path}:{lines}: the header names the column {name!r} twice")
-    columns = {name: identifier(f"c{i}") for i, name in enumerate(names) if name}
+    columns = {name: f"nullif(c{i}, '')" for i, name in enumerate(names) if name}
     if careful:
         return _records(
             file,
@@ -136,7 +136,10 @@ def _ndjson(
     if careful:
         return _records(
             file,
-            {name: identifier(f"c{i}") for i, name in enumerate(names)},
+            {
+                name: identifier(f"c{i}") + ("" if name in known else "::json")
+                for i, name in enumerate(names)
+            },
             lambda connection: _Raw.registered(
                 connection, read_ndjson_carefully(file.location, is_gzip, known, extra)
             ),

@@ -37,19 +37,20 @@ def declared_end(source: Source, file: SourceFile, programme_zone: str) -> datet
         if captured is None:
             return None
         said, where = _spelled_out(captured), file.path
-    has_offset = re.search(r":\d\d.*(Z|[+-]\d\d:?\d\d)$", said)
-    is_date = re.fullmatch(r"\d{4}-\d\d-\d\d", said)
-    if not (source.timezone or has_offset or is_date or source.complete_until == "delivered"):
-        raise InputError(
-            f"{where}: complete_until {said!r} has no offset; write one, or declare the timezone"
-            f" of the source {source.name!r} in tutorflow.yml"
-        )
     zone = source.timezone or programme_zone
     try:
         end = parse_instant(said, zone)
     except TutorflowError as error:
         raise InputError(f"{where}: {error}") from None
-    return day_end(end, zone) if is_date else end
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", said):
+        return day_end(end, zone)
+    has_offset = end == parse_instant(said, "Pacific/Kiritimati")  # wherever it is read
+    if not source.timezone and source.complete_until == "manifest" and not has_offset:
+        raise InputError(
+            f"{where}: complete_until {said!r} has no offset; write one, or declare the timezone"
+            f" of the source {source.name!r} in tutorflow.yml"
+        )
+    return end
 
 
 def _manifest_end(manifest: Path) -> str:
