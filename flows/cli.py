@@ -1,6 +1,7 @@
 """The command line: every command is a few lines over the part that does the work."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from typer.core import TyperGroup
 
 from flows.clock import utc_now
 from flows.lock import Holder
+from flows.progress import hour_progress, tick_progress
 from tutorflow.errors import TutorflowError
 from tutorflow.hours import Tick, parse_instant
 from tutorflow.settings import Settings, load_settings
@@ -181,7 +183,6 @@ def backfill(
     **Example:** `tutorflow backfill --from 2026-01-05 --every day`
     """
     from flows.history import run_backfill
-    from flows.progress import tick_progress
     from flows.report import as_line
 
     settings = _settings(context)
@@ -280,16 +281,29 @@ def simulate(
     weeks: Annotated[int, typer.Option(help="Length of the programme.")] = 6,
     seed: Annotated[int, typer.Option(help="The same seed gives the same programme.")] = 1,
     start: Annotated[
-        str, typer.Option(metavar="DATE", help="First day of the programme.")
-    ] = "2026-01-05",
+        datetime,
+        typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="First day of the programme."),
+    ] = "2026-01-05",  # type: ignore[assignment] # typer parses it
 ) -> None:
     """Simulate a programme of learners, an AI tutor and coaches, with known ground truth.
 
-    **Example:** `tutorflow simulate sample --learners 500 --weeks 8`
-    """
-    from flows.demo import write_simulation
+    The folder holds event files, a roster, a tutorflow.yml, and in truth/ what really happened.
 
-    out.print(write_simulation(folder, learners, weeks, seed, start), soft_wrap=True)
+    **Example:** `tutorflow simulate sample --weeks 8`, then `tutorflow --home sample backfill`
+    """
+    from tutorflow.simulate import SimulationConfig
+    from tutorflow.simulate import simulate as play
+
+    config = SimulationConfig(
+        learners=learners, weeks=weeks, seed=seed, start=start.date(), delivery="day"
+    )
+    with hour_progress(err, "simulating") as on_progress:
+        report = play(config, folder, on_progress)
+    out.print(
+        f"{report.events:,} events of {report.learners:,} learners from {config.start} "
+        f"to {report.ends_at:%Y-%m-%d} are in {folder}.\nNext: tutorflow --home {folder} backfill",
+        soft_wrap=True,
+    )
 
 
 @app.command()

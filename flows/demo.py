@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
-import pyarrow.csv as pa_csv
 from rich.console import Console
 
 from flows.history import run_backfill
@@ -15,8 +14,9 @@ from flows.report import as_line
 from tutorflow import publish
 from tutorflow.errors import TutorflowError
 from tutorflow.settings import CONFIG_NAME, Settings, load_settings
-from tutorflow.simulate.config import SimulationConfig
-from tutorflow.simulate.programme import Programme
+from tutorflow.simulate import Programme, SimulationConfig
+from tutorflow.simulate.delivery import write_events
+from tutorflow.simulate.roster import write_roster
 
 _MARK = ".tutorflow-demo"
 _WEEKS_BEFORE = 4
@@ -24,14 +24,15 @@ _FIRST_HOUR, _LAST_HOUR = 8, 18
 _QUEUE_ROWS = 5
 
 _CONFIGURATION = """\
-# The demo's programme: day files of the past, hour files of the last day, in events/.
+# The demo's programme: files of whole days, and of single hours for the last day.
 timezone: UTC
+roster_path: roster
 sources:
-  - name: tutor
-    path: events/*.csv
+  - name: simulated_tutor
+    path: events/*.parquet
     format: canonical
-    complete_until: delivered
-    delivered_pattern: 'events-(?P<end>[0-9T-]+)[.]csv'
+    namespace: programme
+    complete_until: manifest
 """
 
 
@@ -52,6 +53,7 @@ def run_demo(folder: Path, learners: int, seed: int, now: datetime, out: Console
     (folder / CONFIG_NAME).write_text(_CONFIGURATION, encoding="utf-8")
     settings = load_settings(folder)
     programme = Programme(config)
+    write_roster(programme, folder / "roster")
 
     today = datetime.combine(last_day, time(), UTC)
     out.print(f"Simulating {learners} learners from {config.start} to {last_day} (seed {seed}) ...")
@@ -101,9 +103,10 @@ def _days(start: datetime, end: datetime) -> Iterator[datetime]:
 
 def _write(programme: Programme, folder: Path, until: datetime) -> int:
     """Deliver what the programme sent up to `until`, as one file; the number of events."""
-    events = programme.advance(until)
     (folder / "events").mkdir(exist_ok=True)
-    pa_csv.write_csv(events, folder / "events" / f"events-{until:%Y-%m-%dT%H}.csv")
+    start = programme.advanced_to
+    events = programme.advance(until)
+    write_events(folder / "events", events, start, until)
     return int(events.num_rows)
 
 

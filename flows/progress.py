@@ -11,14 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 @contextmanager
 def tick_progress(console: Console) -> Iterator[Callable[[int, int, datetime], None]]:
     """A bar that the returned function moves: (ticks done, ticks in all, last tick)."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as progress:
+    with _bar(console) as progress:
         task = progress.add_task("pulling and building", total=None)
 
         def move(done: int, total: int, at: datetime) -> None:
@@ -27,3 +20,22 @@ def tick_progress(console: Console) -> Iterator[Callable[[int, int, datetime], N
             )
 
         yield move
+
+
+@contextmanager
+def hour_progress(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that the returned function moves: (hours done, hours in all)."""
+    with _bar(console) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )

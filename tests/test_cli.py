@@ -13,7 +13,6 @@ from typer.testing import CliRunner, Result
 from flows.cli import EXIT_ERROR, app
 from tutorflow.settings import load_settings
 
-
 Names = tuple[str, ...]
 
 
