@@ -16,13 +16,14 @@ import pytest
 
 from tutorflow.errors import TutorflowError
 from tutorflow.pull.formats import EVENT_TYPES
+from tutorflow.roster import load_roster
 from tutorflow.settings import load_settings
 from tutorflow.simulate import Effect, Programme, SimulationConfig, SimulationError, simulate
 from tutorflow.simulate.bulk import write_bulk
 from tutorflow.simulate.eventlog import SCHEMA
 
 SMALL = SimulationConfig(learners=12, weeks=2, seed=5)
-PLAIN = SimulationConfig(learners=150, weeks=6, seed=2)
+PLAIN = SimulationConfig(learners=120, weeks=6, seed=2)
 WEEK = pd.Timedelta(weeks=1)
 
 
@@ -409,6 +410,18 @@ def test_learners_of_another_zone_work_in_their_own_afternoon() -> None:
     assert 12 < started.dt.tz_convert("Asia/Tokyo").dt.hour.median() < 19
 
 
+def test_nothing_is_received_before_the_hour_that_is_being_played() -> None:
+    # Around the change to summer time, with local wall clocks in play.
+    config = SimulationConfig(
+        learners=10, weeks=2, start=date(2026, 3, 23), timezone="Europe/Berlin"
+    )
+    programme = Programme(config)
+    while programme.advanced_to < config.ends_at:
+        begins = programme.advanced_to
+        received = programme.advance(begins + timedelta(hours=1))["received_at"].to_pylist()
+        assert all(begins <= at < programme.advanced_to for at in received)
+
+
 # --- files
 
 
@@ -467,6 +480,13 @@ def test_the_configuration_is_ready_to_run_and_does_not_lead_to_the_truth(folder
         "truth",
         "tutorflow.yml",
     }
+
+
+def test_the_roster_is_one_that_the_pipeline_can_read(folder: Path) -> None:
+    roster = load_roster(load_settings(folder))
+    assert len(roster.learners) == SMALL.learners
+    assert roster.learners.age_band.isin(["under_13", "13_17", "adult"]).all()
+    assert set(roster.calendar.kind) <= {"term", "pause", "excused"}
 
 
 def rows(folder: Path, name: str) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def write_bulk(
     """
     count = learners if learners is not None else max(1, events // events_per_learner)
     _check(out, events, count, hours, last_hour_learners)
-    visits = _cut(Programme(_BASE, seed))
+    visits = _visits(seed)
     starts_at = datetime.combine(start, time(), UTC)
     ends_at = starts_at + timedelta(hours=hours)
     start_us = int(starts_at.timestamp()) * _SECOND
@@ -138,8 +139,9 @@ def _check(out: Path, events: int, learners: int, hours: int, active: int) -> No
         raise SimulationError(f"{active} learners cannot be active in an hour of {learners}")
 
 
-def _cut(programme: Programme) -> _Visits:
-    table = programme.advance(programme.config.ends_at)
+@lru_cache(maxsize=1)
+def _visits(seed: int) -> _Visits:
+    table = Programme(_BASE, seed).advance(_BASE.ends_at)
     once = pa.array(["learner_enrolled", "learner_withdrew"])
     table = table.filter(pc.invert(pc.is_in(table["event_type"], once)))
     keys = ("user_id", "occurred_at", "source_event_id")

@@ -54,7 +54,7 @@ TYPES: dict[str, LearnerType] = {
 }
 
 HELP_STYLES = {"adaptive": (0.55, 1.0), "avoidant": (0.20, 0.1), "dependent": (0.25, 2.6)}
-AGE_BANDS = {"under_13": 0.25, "13_to_17": 0.55, "adult": 0.20}
+AGE_BANDS = {"under_13": 0.25, "13_17": 0.55, "adult": 0.20}
 PROGRAMMES = {"after_school": 0.7, "summer_bridge": 0.3}
 BOTH_COURSES_SHARE = 0.12
 COHORT_SIZE = 30

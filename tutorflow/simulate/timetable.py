@@ -196,7 +196,7 @@ class Timetable:
             pause = (self._clock.at(first, 0.0), self._clock.at(last + 1, 0.0))
             entries.append(_entry("pause", None, instant(pause[0]), instant(pause[1]), "Holiday"))
         for learner, hour, until in ((b["learner"], b["hour"], b["until"]) for b in breaks):
-            if (learner + hour // 24) % 2 == 0:
+            if (learner + hour // 24) % 2 == 0 and hour < self._clock.hours:
                 user_id = self._people.user_ids[learner]
                 starts, ends = instant(hour * HOUR), instant(until * HOUR)
                 entries.append(_entry("excused", user_id, starts, ends, "Away"))
