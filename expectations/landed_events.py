@@ -13,8 +13,6 @@ MAX_EVENTS = 1_000_000
 # Shares of fewer rows than this say nothing.
 MIN_ROWS_FOR_A_SHARE = 20
 
-UNMAPPED_VERBS = "staging.unmapped_verbs"
-
 _DELIVERIES_OF_THIS_HOUR = "landing.deliveries where state in ('pending', 'built')"
 
 _EVENTS = f"""
@@ -58,6 +56,18 @@ where event_id in (
 group by event_id
 having count(*) > 1
 order by event_id
+"""
+
+_UNMAPPED_VERBS = f"""
+select
+    source,
+    source_verb,
+    cast(sum(row_count) as bigint) as row_count,
+    min(first_occurred_at) as first_occurred_at
+from marts.unmapped_verbs
+where delivery_id in (select delivery_id from {_DELIVERIES_OF_THIS_HOUR})
+group by source, source_verb
+order by row_count desc, source, source_verb
 """
 
 
@@ -111,12 +121,11 @@ def _impossible_values(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def _unmapped_verbs(warehouse: duckdb.DuckDBPyConnection) -> pd.DataFrame:
-    schema, name = UNMAPPED_VERBS.split(".")
-    known = warehouse.execute(
-        "select 1 from information_schema.tables where table_schema = ? and table_name = ?",
-        [schema, name],
+    built = warehouse.execute(
+        "select 1 from information_schema.tables"
+        " where table_schema = 'marts' and table_name = 'unmapped_verbs'"
     ).fetchall()
-    return _fetch(warehouse, f"select * from {UNMAPPED_VERBS}") if known else pd.DataFrame()
+    return _fetch(warehouse, _UNMAPPED_VERBS) if built else pd.DataFrame()
 
 
 def _deliveries(settings: Settings, warehouse: duckdb.DuckDBPyConnection) -> pd.DataFrame:

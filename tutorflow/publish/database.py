@@ -30,7 +30,7 @@ def writing(settings: Settings, wait_seconds: float = WAIT_SECONDS) -> Iterator[
     `wait_seconds`, or older than the contract.
     """
     engine = _engine(settings, wait_seconds, read_only=False)
-    with _explained(engine.url, wait_seconds), engine.begin() as connection:
+    with _explained(engine, wait_seconds), engine.begin() as connection:
         _create_tables(connection)
         yield connection
 
@@ -42,7 +42,7 @@ def reading(settings: Settings, wait_seconds: float = WAIT_SECONDS) -> Iterator[
     Raises ServingError when the database is out of reach.
     """
     engine = _engine(settings, wait_seconds, read_only=True)
-    with _explained(engine.url, wait_seconds), engine.begin() as connection:
+    with _explained(engine, wait_seconds), engine.begin() as connection:
         yield connection
 
 
@@ -161,11 +161,13 @@ def _older_database(connection: sa.Connection, name: str, lacking: list[str]) ->
 
 
 @contextmanager
-def _explained(url: sa.URL, wait_seconds: float) -> Iterator[None]:
+def _explained(engine: sa.Engine, wait_seconds: float) -> Iterator[None]:
+    driver = engine.dialect.loaded_dbapi  # COPY talks to it directly, past SQLAlchemy's wrapping
     try:
         yield
-    except sa.exc.DBAPIError as error:
-        explanation = _explanation(url, str(error.orig).strip(), wait_seconds)
+    except (sa.exc.DBAPIError, driver.Error) as error:
+        reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        explanation = _explanation(engine.url, str(reason).strip(), wait_seconds)
         if explanation is None:
             raise
         raise ServingError(explanation) from error

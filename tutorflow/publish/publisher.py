@@ -157,8 +157,8 @@ def _write_run(connection: sa.Connection, run: Run, verdict: Verdict | None) -> 
         "started_at": _naive(run.started_at),
         "finished_at": _naive(run.finished_at),
         "tick_count": run.tick_count,
-        "counts": json.dumps(dict(run.counts), default=str),
-        "durations": json.dumps(dict(run.durations)),
+        "counts": _json(dict(run.counts)),
+        "durations": _json(dict(run.durations)),
         "message": run.message,
     }
     _upsert_records(connection, "run_status", [row])
@@ -192,7 +192,7 @@ def _gate_row(run_id: str, verdict: Verdict, result: CheckResult) -> dict[str, A
         "is_success": result.is_success,
         "failed_count": result.failed_count,
         "message": result.message + accepted,
-        "failed_rows": json.dumps(list(result.failed_rows), default=str),
+        "failed_rows": _json(list(result.failed_rows)),
     }
 
 
@@ -206,6 +206,10 @@ def _upsert_records(connection: sa.Connection, name: str, records: list[dict[str
     )
     contract.check_fit(name, frame)
     tables.upsert(connection, name, frame)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _naive(instant: datetime | None) -> datetime | None:
