@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from tutorflow.decide.working_time import Coach, due_at
@@ -108,12 +109,18 @@ class Alert:
     reopened_count: int = 0
     evidence: list[Evidence] = field(default_factory=list)
 
-    @property
+    @cached_property
     def last_signal_at(self) -> datetime:
-        """When the newest signal fired."""
+        """When the newest signal fired (evidence is only ever added through ``add``)."""
         return max(e.signal.fired_at for e in self.evidence)
 
-    @property
+    def add(self, found: Iterable[Evidence]) -> None:
+        """More evidence."""
+        self.evidence.extend(found)
+        for name in ("last_signal_at", "rules"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
     def rules(self) -> list[str]:
         """The rules that agree, in the order in which they first fired."""
         return list(dict.fromkeys(e.signal.rule_id for e in self.evidence))
@@ -277,6 +284,8 @@ class _Step:
         self.policy, self.changes = policy, changes
         self.as_of = tick.as_of
         self.pending: dict[Key, list[Evidence]] = defaultdict(list)
+        self.live = frozenset(policy.enabled_rules())
+        self.settled: set[str] = set()  # alerts of which evidence was settled in this tick
 
     # -- feeds ------------------------------------------------------------------------------
 
@@ -336,6 +345,7 @@ class _Step:
                     evidence.hear(event, self.policy)
                 if sum(e.recovered_at is not None for e in alert.evidence) != before:
                     self.changes.alerts[alert.alert_id] = alert
+                    self.settled.add(alert.alert_id)
             for evidence in self.pending.get(key, ()):
                 evidence.hear(event, self.policy)
         for evidence in cooling:
@@ -360,7 +370,7 @@ class _Step:
             self.pending[key].append(Evidence(signal))
 
     def _absorb(self, alert: Alert, signal: Signal) -> None:
-        alert.evidence.append(Evidence(signal))
+        alert.add([Evidence(signal)])
         self._record(signal, "absorbed", alert)
         if signal.alert_tier > alert.alert_tier:
             was_with_ai = alert.alert_tier == 1
@@ -380,16 +390,21 @@ class _Step:
         for key, alert in self.state.alerts.items():
             if alert.status == "closed":
                 continue
-            self._settle_unsupported(alert)
+            if self.tick.unsupported:
+                self._settle_unsupported(alert)
             out = self.context.is_out_of_scope(key[0], key[1], self.as_of)
             if out is not None and out.startswith("withdrawn"):
                 self._close(alert, "withdrawn")
-            elif not any(e.signal.rule_id in self.policy.rules for e in alert.evidence):
+                continue
+            # Nothing else can close it: evidence that was settled now, or a rule that is gone.
+            if alert.alert_id not in self.settled and self.live.issuperset(alert.rules):
+                continue
+            if self.live.isdisjoint(alert.rules):
                 self._close(alert, "rule_retired")
             elif all(e.signal.signal_id in self.tick.unsupported for e in alert.evidence):
                 self._close(alert, "no_longer_supported")
             elif all(
-                e.recovered_at is not None or e.signal.rule_id not in self.policy.rules
+                e.recovered_at is not None or e.signal.rule_id not in self.live
                 for e in alert.evidence
             ):
                 self._close(alert, "recovered")
@@ -399,6 +414,7 @@ class _Step:
             undone = evidence.signal.signal_id in self.tick.unsupported
             if undone and evidence.recovered_at is None:
                 evidence.recovered_at = self.as_of
+                self.settled.add(alert.alert_id)
                 self._changed(alert)
 
     def _close(self, alert: Alert, reason: str) -> None:
@@ -481,7 +497,7 @@ class _Step:
             if alert.alert_tier == 1:
                 alert.delivered_at = None
             alert.alert_tier, alert.risen_at = tier, self.as_of
-        alert.evidence.extend(found)
+        alert.add(found)
         self._route(alert)
         alert.due_at = self._due(alert) if alert.delivered_at is not None else None
         for evidence in found:
