@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_events_and_truth() -> None:
 
 def test_another_seed_gives_other_events() -> None:
     other = Programme(SMALL, seed=6)
-    assert not other.advance(SMALL.ends_at).equals(played(SMALL)[1])  # type: ignore[attr-defined]
+    assert not other.advance(SMALL.ends_at).equals(played(SMALL)[1])
 
 
 @pytest.mark.parametrize("minutes", [60, 24 * 60, 1000])
@@ -98,7 +98,7 @@ def test_the_steps_in_which_time_advances_do_not_matter(minutes: int) -> None:
     programme, parts = Programme(SMALL), []
     while programme.advanced_to < SMALL.ends_at:
         parts.append(programme.advance(programme.advanced_to + timedelta(minutes=minutes)))
-    assert pa.concat_tables(parts).equals(played(SMALL)[1])  # type: ignore[attr-defined]
+    assert pa.concat_tables(parts).equals(played(SMALL)[1])
     needs = programme.truth().tables["needs"]
     assert needs.equals(played(SMALL)[0].truth().tables["needs"])
 
@@ -399,7 +399,7 @@ def test_time_does_not_run_backwards() -> None:
 )
 def test_a_wrong_parameter_is_named(wrong: dict[str, object], says: str) -> None:
     with pytest.raises(TutorflowError, match=says):
-        SimulationConfig(**wrong)  # type: ignore[arg-type]
+        SimulationConfig(**wrong)
 
 
 def test_learners_of_another_zone_work_in_their_own_afternoon() -> None:
@@ -446,7 +446,7 @@ def test_each_hour_file_holds_exactly_the_events_received_in_its_hour(folder: Pa
         end = datetime.fromisoformat(manifest["complete_until"])
         assert end == begins + timedelta(hours=1)
         parts.append(table.replace_schema_metadata())
-    assert pa.concat_tables(parts).equals(played(SMALL)[1])  # type: ignore[attr-defined]
+    assert pa.concat_tables(parts).equals(played(SMALL)[1])
 
 
 def test_two_silent_hours_are_not_the_same_bytes(folder: Path) -> None:
@@ -456,10 +456,10 @@ def test_two_silent_hours_are_not_the_same_bytes(folder: Path) -> None:
 
 @pytest.mark.parametrize(("delivery", "files"), [("day", 14), ("single", 1)])
 def test_other_deliveries_hold_the_same_events(tmp_path: Path, delivery: str, files: int) -> None:
-    config = SimulationConfig(learners=12, weeks=2, seed=5, delivery=delivery)  # type: ignore[arg-type]
+    config = SimulationConfig(learners=12, weeks=2, seed=5, delivery=delivery)
     report = simulate(config, tmp_path / "out")
     assert report.files == files
-    assert read_all(tmp_path / "out").equals(played(SMALL)[1])  # type: ignore[attr-defined]
+    assert read_all(tmp_path / "out").equals(played(SMALL)[1])
 
 
 def read_all(out: Path) -> pa.Table:
