@@ -55,7 +55,7 @@ def frames(
         "changed_evidence": _changed_evidence(settings, shaped),
         "alerts_open_twice": _alerts_open_twice(settings, alerts),
         "coach_days": _coach_days(settings, shaped),
-        "opened_per_tick": opened_per_tick(settings, shaped),
+        "opened_per_tick": opened_per_tick(settings, shaped, warehouse),
         "flagged_per_tick": flagged_per_tick(settings, shaped, warehouse),
         "texts": texts(settings, shaped),
     }

@@ -15,16 +15,22 @@ from tutorflow.settings import Settings
 HISTORY = timedelta(days=14)
 # So few alerts or learners are never a storm, however quiet it was before.
 NEVER_A_STORM = 20
+# A storm hits more than this share of the active learners at once.
+MANY = 0.25
 
 _GROUPS = {"all": 1, "tier 2 and up": 2}
 
 
-def opened_per_tick(settings: Settings, candidates: Candidates) -> pd.DataFrame:
+def opened_per_tick(
+    settings: Settings, candidates: Candidates, warehouse: duckdb.DuckDBPyConnection
+) -> pd.DataFrame:
     """One row per tick and group of alerts (all, tier 2 and up): opened, usual, times_usual.
 
     `opened` counts alerts that rest on a signal of the tick itself, so releases from holds do not
     count. `usual` is explained at `_usual`. `times_usual` is null for up to 20 alerts and while
-    there are not 14 days of history.
+    there are not 14 days of history. `storm` is `times_usual` where it also hits over a quarter of
+    the learners active in those days: the evening before a deadline is busy, a broken rule or feed
+    hits everybody.
     """
     ticks = naive_ticks(candidates)
     earlier = _log_since(settings, ticks[0] - HISTORY)
@@ -41,13 +47,17 @@ def opened_per_tick(settings: Settings, candidates: Candidates) -> pd.DataFrame:
             count = int(now.get(tick, 0))
             usual = _usual(history, counts, tick)
             is_judged = count > NEVER_A_STORM and begins <= tick - HISTORY
+            times_usual = count / max(usual, 1) if is_judged else np.nan
+            active = _active_learners(warehouse, tick) if is_judged else 0
             rows.append(
                 {
                     "as_of": tick,
                     "alerts": group,
                     "opened": count,
                     "usual": usual,
-                    "times_usual": count / max(usual, 1) if is_judged else np.nan,
+                    "times_usual": times_usual,
+                    "active_learners": active,
+                    "storm": times_usual if count > MANY * active else np.nan,
                     "commonest_rule": rules.get(tick),
                 }
             )

@@ -805,6 +805,16 @@ def test_an_alert_storm_is_more_than_three_times_the_usual(
         assert result.failed_rows[0]["commonest_rule"] == "repeated_misses"
 
 
+def test_a_busy_evening_of_few_of_many_learners_is_no_storm_but_worth_a_warning(
+    settings: Settings,
+) -> None:
+    fill(settings, days=[learner_day(f"l{n}") for n in range(200)])
+    history(settings, 15, at_three=2)
+    results = judged(settings, hour(crowd(40), summary=ROOMY))
+    assert results["alert_storm"].is_success
+    assert not results["usual_volume"].is_success
+
+
 def test_alerts_released_from_a_hold_are_no_storm(empty: Settings) -> None:
     history(empty, 15)
     old = {"signals__fired_at": TICK - DAY, "alert_evidence__fired_at": TICK - DAY}
