@@ -21,8 +21,9 @@ from tutorflow.errors import InputError, TutorflowError
 from tutorflow.privacy.pseudonyms import load_pseudonyms, source_users
 from tutorflow.pull import PullAttempt, pull, read_attempts, read_quarantined, source_watermarks
 from tutorflow.pull.catalog import open_catalog, read_deliveries
-from tutorflow.pull.delivering import MOST_REASONS, Intake, Written
+from tutorflow.pull.delivering import Intake, Written
 from tutorflow.pull.files import inspect, list_files
+from tutorflow.pull.passes import MOST_REASONS
 from tutorflow.settings import Settings, Source
 from tutorflow.warehouse import open_warehouse, register_landing
 
@@ -64,6 +65,12 @@ def settings_of(home: Path, timezone: str = "UTC", **source: Any) -> Settings:
         timezone=timezone,
         sources=(Source(**{"name": "tutor", "path": "in", "format": "canonical"} | source),),
     )
+
+
+def in_zone(settings: Settings, timezone: str) -> Settings:
+    """The same settings with the zone of the source's naive times declared."""
+    source = settings.sources[0].model_copy(update={"timezone": timezone})
+    return settings.model_copy(update={"sources": (source,)})
 
 
 def pull_one(settings: Settings, now: datetime = NOW) -> PullAttempt:
@@ -276,10 +283,7 @@ def test_offsets_are_respected_and_naive_times_are_the_sources(
     home: Path, text: str, utc: str
 ) -> None:
     write_csv(home / "in" / "a.csv", [event(at=text)])
-    settings = settings_of(home, timezone="Asia/Tokyo") if False else settings_of(home)
-    settings = settings.model_copy(
-        update={"sources": (settings.sources[0].model_copy(update={"timezone": "Europe/Berlin"}),)}
-    )
+    settings = in_zone(settings_of(home), "Europe/Berlin")
     pulled(settings)
     assert landed(settings)["occurred_at"].tolist() == [datetime.fromisoformat(utc)]
 
@@ -302,8 +306,7 @@ def test_naive_times_without_a_zone_fail_the_file_and_say_what_to_do(
         " the source 'tutor' in tutorflow.yml"
     )
     assert attempt.rows == 0 and not list(settings.landing.rglob("*.tmp"))
-    declared = settings.sources[0].model_copy(update={"timezone": "UTC"})
-    assert pulled(settings.model_copy(update={"sources": (declared,)})).rows == 1
+    assert pulled(in_zone(settings, "UTC")).rows == 1
 
 
 def test_one_naive_time_among_others_costs_one_row(home: Path) -> None:
@@ -335,57 +338,57 @@ def test_what_is_announced_lies_in_the_future_and_moves_no_watermark(home: Path)
 # Rows that are refused
 
 
+BAD_VALUES: list[tuple[dict[str, Any], str]] = [
+    ({"user_id": ""}, "user_id: missing"),
+    ({"event_type": None}, "event_type: missing"),
+    ({"occurred_at": " "}, "occurred_at: missing"),
+    (
+        {"occurred_at": "01/03/2026 10:00"},
+        "occurred_at: not a timestamp (looks like 99/99/9999 99:99)",
+    ),
+    ({"occurred_at": "infinity"}, "occurred_at: not a timestamp (looks like aaaaaaaa)"),
+    (
+        {"received_at": "2026-02-30T10:00:00Z"},
+        "received_at: not a timestamp (looks like 9999-99-99a99:99:99a)",
+    ),
+    ({"score": "3,5"}, "score: not a number (looks like 9,9)"),
+    ({"score": "nan"}, "score: not a number (looks like aaa)"),
+    ({"attempt_number": "1.5"}, "attempt_number: not a whole number (looks like 9.9)"),
+    (
+        {"attempt_number": "99999999999"},
+        "attempt_number: not a whole number (looks like 99999999999)",
+    ),
+    ({"is_correct": "maybe"}, "is_correct: not true or false (looks like aaaaa)"),
+    ({"attributes": "[1]"}, "attributes: not a JSON object (looks like [9])"),
+    ({"attributes": "{"}, "attributes: not a JSON object (looks like {)"),
+    (
+        {"score": "Zoë", "user_id": ""},
+        "user_id: missing; score: not a number (looks like aaa)",
+    ),
+]
+
+
 @pytest.mark.parametrize("suffix", ["csv", "ndjson", "parquet"])
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        ({"user_id": ""}, "user_id: missing"),
-        ({"event_type": None}, "event_type: missing"),
-        ({"occurred_at": " "}, "occurred_at: missing"),
-        (
-            {"occurred_at": "01/03/2026 10:00"},
-            "occurred_at: not a timestamp (looks like 99/99/9999 99:99)",
-        ),
-        ({"occurred_at": "infinity"}, "occurred_at: not a timestamp (looks like aaaaaaaa)"),
-        (
-            {"received_at": "2026-02-30T10:00:00Z"},
-            "received_at: not a timestamp (looks like 9999-99-99a99:99:99a)",
-        ),
-        ({"score": "3,5"}, "score: not a number (looks like 9,9)"),
-        ({"score": "nan"}, "score: not a number (looks like aaa)"),
-        ({"attempt_number": "1.5"}, "attempt_number: not a whole number (looks like 9.9)"),
-        (
-            {"attempt_number": "99999999999"},
-            "attempt_number: not a whole number (looks like 99999999999)",
-        ),
-        ({"is_correct": "maybe"}, "is_correct: not true or false (looks like aaaaa)"),
-        ({"attributes": "[1]"}, "attributes: not a JSON object (looks like [9])"),
-        ({"attributes": "{"}, "attributes: not a JSON object (looks like {)"),
-        (
-            {"score": "Zoë", "user_id": ""},
-            "user_id: missing; score: not a number (looks like aaa)",
-        ),
-    ],
-)
-def test_a_bad_value_costs_its_row_and_nothing_else(
-    home: Path, suffix: str, fault: dict[str, Any], reason: str
-) -> None:
+def test_a_bad_value_costs_its_row_and_nothing_else(home: Path, suffix: str) -> None:
     more = {"received_at": None, "score": None, "attempt_number": None, "is_correct": None}
-    rows = [event(attributes=None, **more) for _ in range(3)]
-    rows[1] |= fault
+    good = event(attributes=None, **more)
+    rows = [row for fault, _ in BAD_VALUES for row in (good, good | fault)]
     path = home / "in" / f"a.{suffix}"
     if suffix == "csv":
         write_csv(path, rows)
     elif suffix == "ndjson":
         write_ndjson(path, rows)
     else:
-        schema = pa.schema([(name, pa.string()) for name in rows[0]])
+        schema = pa.schema([(name, pa.string()) for name in good])
         pq.write_table(pa.Table.from_pylist(rows, schema), path)
     settings = settings_of(home)
     attempt = pulled(settings)
-    assert (attempt.rows, attempt.quarantined) == (2, 1)
-    assert refusals(settings) == [(3 if suffix == "csv" else 2, reason)]
-    assert [d.quarantined for d in read_deliveries(settings.catalog_path)] == [1]
+    assert (attempt.rows, attempt.quarantined) == (len(BAD_VALUES), len(BAD_VALUES))
+    header = 1 if suffix == "csv" else 0
+    expected = [(2 * i + 2 + header, reason) for i, (_, reason) in enumerate(BAD_VALUES)]
+    assert refusals(settings) == expected
+    (delivery,) = read_deliveries(settings.catalog_path)
+    assert (delivery.rows, delivery.quarantined) == (len(BAD_VALUES), len(BAD_VALUES))
 
 
 def test_numbers_and_booleans_may_be_written_in_several_ways(home: Path) -> None:
@@ -458,41 +461,44 @@ def test_a_broken_line_of_csv_costs_that_line(
     assert (attempt.rows, refusals(settings)) == (rows, refused)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        (HEADER + GOOD * 2).replace("\n", "\r\n"),
-        (HEADER + GOOD * 2).replace("\n", "\r"),
-        HEADER + GOOD.replace("\n", "\r\n") + GOOD,
-        "\ufeff" + HEADER + GOOD * 2,
-        (HEADER + GOOD * 2).replace(",", ";"),
-        (HEADER + GOOD * 2).replace(",", "\t"),
-        "\n" + HEADER.replace(",", " , ") + GOOD + "\n\n" + GOOD.strip(),
-        HEADER + GOOD.replace("ana", '"ana"').replace(",i", ',"a ""quoted"",\ni"') + GOOD,
-        "," + HEADER + "1," + GOOD + "2," + GOOD,
-    ],
-    ids=["crlf", "cr", "mixed", "bom", "semicolon", "tab", "blanks", "quoted", "row names"],
-)
-def test_the_dialects_of_csv_are_understood(home: Path, text: str) -> None:
-    (home / "in" / "a.csv").write_bytes(text.encode())
+DIALECTS = {
+    "crlf": (HEADER + GOOD * 2).replace("\n", "\r\n"),
+    "cr": (HEADER + GOOD * 2).replace("\n", "\r"),
+    "mixed": HEADER + GOOD.replace("\n", "\r\n") + GOOD,
+    "bom": "\ufeff" + HEADER + GOOD * 2,
+    "semicolon": (HEADER + GOOD * 2).replace(",", ";"),
+    "tab": (HEADER + GOOD * 2).replace(",", "\t"),
+    "blanks": "\n" + HEADER.replace(",", " , ") + GOOD + "\n\n" + GOOD.strip(),
+    "quoted": HEADER + GOOD.replace("ana", '"ana"').replace(",i", ',"a ""quoted"",\ni"') + GOOD,
+    "row names": "," + HEADER + "1," + GOOD + "2," + GOOD,
+}
+
+
+def test_the_dialects_of_csv_are_understood(home: Path) -> None:
+    for name, text in DIALECTS.items():
+        (home / "in" / f"{name}.csv").write_bytes(text.encode())
     settings = settings_of(home)
-    attempt = pulled(settings)
-    assert (attempt.rows, attempt.quarantined) == (2, 0)
-    assert landed(settings)["learner_id"].nunique() == 1
+    assert pulled(settings).quarantined == 0
+    found = landed(settings)
+    assert found["learner_id"].nunique() == 1
+    assert found["item_id"].str.endswith("i").all()
+    assert dict(found["_path"].value_counts()) == {f"{name}.csv": 2 for name in DIALECTS}
 
 
-@pytest.mark.parametrize(
-    "line",
-    ['{"user_id": "ana"', "[1, 2]", "3", "plain", '{"a": 1} {"b": 2}', r'{"a": "\ud800"}'],
-)
-def test_a_broken_line_of_ndjson_costs_that_line(home: Path, line: str) -> None:
+def test_a_broken_line_of_ndjson_costs_that_line(home: Path) -> None:
     good = json.dumps(event(score=1.5, item_id=7, attributes={"a": [1.5, None]}))
-    (home / "in" / "a.ndjson").write_text(f"{good}\n\n{line}\n{good}")
+    broken = ['{"user_id": "ana"', "[1, 2]", "3", "null", "plain", '{"a": 1} {"b": 2}']
+    broken.append(r'{"user_id": "\ud800"}')
+    lines = [line for one in broken for line in (good, "", one)]
+    (home / "in" / "a.ndjson").write_text("\n".join(lines))
     settings = settings_of(home)
     attempt = pulled(settings)
-    assert (attempt.rows, refusals(settings)) == (2, [(3, "not a JSON object")])
-    (found,) = landed(settings)[["score", "item_id", "attributes"]].drop_duplicates().to_numpy()
-    assert (found[0], found[1], json.loads(found[2])) == (1.5, "7", {"a": [1.5, None]})
+    assert attempt.rows == len(broken)
+    assert refusals(settings) == [(3 * n + 3, "not a JSON object") for n in range(len(broken))]
+    ((score, item, attributes),) = (
+        landed(settings)[["score", "item_id", "attributes"]].drop_duplicates().to_numpy()
+    )
+    assert (score, item, json.loads(attributes)) == (1.5, "7", {"a": [1.5, None]})
 
 
 def test_the_careful_reader_lands_what_the_fast_one_does(home: Path) -> None:
@@ -533,56 +539,56 @@ def test_a_verb_that_nobody_knows_is_landed(home: Path) -> None:
 GZIPPED = gzip.compress(os.urandom(50_000).hex().encode())
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("a.csv", b"", "a.csv: empty; a CSV file starts with the names of its columns"),
-        (
-            "a.csv",
-            b"User_Id,event_type,occurred_at\n",
-            "a.csv: the required column 'user_id' is missing; did you mean 'User_Id'?",
-        ),
-        (
-            "a.csv",
-            b"<html><body>Please log in</body></html>",
-            "a.csv: the required column 'user_id' is missing (and 2 more)",
-        ),
-        ("a.csv", (HEADER.strip() + ",item_id\n").encode(), "names the column 'item_id' twice"),
-        (
-            "a.csv",
-            (HEADER + GOOD + GOOD.replace("ana", "Zoë")).encode("latin-1"),
-            "a.csv:3: not UTF-8 (byte 0xeb); convert the file",
-        ),
-        ("a.csv", (HEADER + GOOD).encode("utf-16"), "it is UTF-16 text; save it as UTF-8"),
-        ("a.csv", (HEADER + GOOD + "a\0b\n").encode(), "a.csv:3: holds a zero byte"),
-        ("a.csv", b"PK\x03\x04rest", "it is a zip archive or spreadsheet"),
-        ("a.csv", b"PAR1rest", "it is Parquet; name it *.parquet"),
-        ("a.csv.gz", GZIPPED[:-200], "a.csv.gz: truncated gzip: its end is missing; send it again"),
-        ("a.csv.gz", GZIPPED[:500] + b"x" + GZIPPED[501:], "a.csv.gz: damaged gzip"),
-        (
-            "a.ndjson",
-            b'[{"user_id": 1},\n{"user_id": 2}]',
-            "a JSON array; write one object per line",
-        ),
-        ("a.json", b'{\n "user_id": 1\n}', "JSON over several lines; write one object per line"),
-        ("a.json", b"user_id,a\n", "not JSON; write one object per line"),
-        ("a.json", b'{"user_id": 1}\n', "the required column 'event_type' is missing (and 1 more)"),
-        ("a.parquet", b"user_id,event_type\n", "declared as parquet, but it is not Parquet"),
-        ("a.parquet", b"PAR1" + b"x" * 50, "a.parquet: cut off: the end of the Parquet is missing"),
-        ("a.parquet", b"PAR1" + b"x" * 50 + b"PAR1", "a.parquet: damaged Parquet"),
-        ("a.parquet", gzip.compress(b"PAR1"), "it is gzip; Parquet is compressed inside"),
-    ],
-)
-def test_a_file_that_cannot_be_read_says_why_and_stops_no_other(
-    home: Path, name: str, content: bytes, said: str
-) -> None:
-    write_csv(home / "in" / "0.csv", [event()])
-    write_csv(home / "in" / "z.csv", [event("ben")])
-    (home / "in" / name).write_bytes(content)
+REFUSED_FILES: list[tuple[str, bytes, str]] = [
+    ("a.csv", b"", "a.csv: empty; a CSV file starts with the names of its columns"),
+    (
+        "a.csv",
+        b"User_Id,event_type,occurred_at\n",
+        "a.csv: the required column 'user_id' is missing; did you mean 'User_Id'?",
+    ),
+    (
+        "a.csv",
+        b"<html><body>Please log in</body></html>",
+        "a.csv: the required column 'user_id' is missing (and 2 more)",
+    ),
+    ("a.csv", (HEADER.strip() + ",item_id\n").encode(), "names the column 'item_id' twice"),
+    (
+        "a.csv",
+        (HEADER + GOOD + GOOD.replace("ana", "Zoë")).encode("latin-1"),
+        "a.csv:3: not UTF-8 (byte 0xeb); convert the file",
+    ),
+    ("a.csv", (HEADER + GOOD).encode("utf-16"), "it is UTF-16 text; save it as UTF-8"),
+    ("a.csv", (HEADER + GOOD + "a\0b\n").encode(), "a.csv:3: holds a zero byte"),
+    ("a.csv", b"PK\x03\x04rest", "it is a zip archive or spreadsheet"),
+    ("a.csv", b"PAR1rest", "it is Parquet; name it *.parquet"),
+    ("a.csv.gz", GZIPPED[:-200], "a.csv.gz: truncated gzip: its end is missing; send it again"),
+    ("a.csv.gz", GZIPPED[:500] + b"x" + GZIPPED[501:], "a.csv.gz: damaged gzip"),
+    (
+        "a.ndjson",
+        b'[{"user_id": 1},\n{"user_id": 2}]',
+        "a JSON array; write one object per line",
+    ),
+    ("a.json", b'{\n "user_id": 1\n}', "JSON over several lines; write one object per line"),
+    ("a.json", b"user_id,a\n", "not JSON; write one object per line"),
+    ("a.json", b'{"user_id": 1}\n', "the required column 'event_type' is missing (and 1 more)"),
+    ("a.parquet", b"user_id,event_type\n", "declared as parquet, but it is not Parquet"),
+    ("a.parquet", b"PAR1" + b"x" * 50, "a.parquet: cut off: the end of the Parquet is missing"),
+    ("a.parquet", b"PAR1" + b"x" * 50 + b"PAR1", "a.parquet: damaged Parquet"),
+    ("a.parquet", gzip.compress(b"PAR1"), "it is gzip; Parquet is compressed inside"),
+]
+
+
+def test_a_file_that_cannot_be_read_says_why_and_stops_no_other(home: Path) -> None:
+    write_csv(home / "in" / "00.csv", [event()])
+    write_csv(home / "in" / "zz.csv", [event("ben")])
+    for n, (name, content, _) in enumerate(REFUSED_FILES, 10):
+        (home / "in" / f"{n}{name}").write_bytes(content)
     settings = settings_of(home)
     attempt = pull_one(settings)
-    assert attempt.error is not None and said in attempt.error
-    assert attempt.error.startswith(name)
+    assert attempt.error is not None
+    errors = attempt.error.splitlines()
+    for n, ((name, _, said), error) in enumerate(zip(REFUSED_FILES, errors, strict=True), 10):
+        assert error.startswith(f"{n}{name}:") and said in error
     assert (attempt.files, attempt.rows) == (2, 2)
     assert len(landed(settings)) == 2
     again = pull_one(settings)
@@ -943,7 +949,7 @@ def test_days_of_a_presentation_are_days_of_the_calendar(home: Path) -> None:
         studentInfo="id_student,gender\n1,F\n",
         notes="a,b\n1,2\n",
     )
-    settings = settings_of(home, format="oulad", timezone="Europe/London")
+    settings = in_zone(settings_of(home, format="oulad"), "Europe/London")
     attempt = pulled(settings)
     assert attempt.rows == 4
     assert attempt.complete_until == utc("2013-10-04T23:00")
@@ -999,8 +1005,7 @@ def test_cloze_times_are_the_sources_and_minus_one_is_no_latency(home: Path) -> 
         ],
     )
     settings = settings_of(home, format="statistics_cloze")
-    source = settings.sources[0].model_copy(update={"timezone": "America/Chicago"})
-    settings = settings.model_copy(update={"sources": (source,)})
+    settings = in_zone(settings, "America/Chicago")
     attempt = pulled(settings)
     assert attempt.complete_until == utc("2015-11-03T06:00")
     (trial,) = landed(settings, "statistics_cloze_trials").to_dict("records")

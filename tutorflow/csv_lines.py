@@ -10,6 +10,9 @@ from pathlib import Path
 from tutorflow.errors import ConfigurationError
 from tutorflow.yaml_lines import did_you_mean
 
+# A name this close to a known one is taken for a slip; further away, for something else.
+MISSPELT = 0.8
+
 
 @dataclass(frozen=True)
 class CsvRow:
@@ -80,8 +83,8 @@ def _check_header(
     for name in header:
         if header.count(name) > 1:
             raise ConfigurationError(f"{file}:{line}: the column {name!r} is there twice")
-        hint = "" if name in known else did_you_mean(name, set(known) - set(header))
-        if hint:
+        hint = did_you_mean(name, set(known) - set(header), closeness=MISSPELT)
+        if hint and name not in known:
             raise ConfigurationError(f"{file}:{line}: unknown column {name!r}{hint}")
     for name in required:
         if name not in header:

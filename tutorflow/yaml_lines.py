@@ -164,10 +164,12 @@ def _fault(detail: Any, model: type[BaseModel]) -> str:
     return f"{message}, not {detail['input']!r}"
 
 
-def did_you_mean(given: str, known: Iterable[str], otherwise: str | None = None) -> str:
+def did_you_mean(
+    given: str, known: Iterable[str], otherwise: str | None = None, closeness: float = 0.6
+) -> str:
     """`; did you mean 'format'?`, or, if nothing is close, `; <otherwise>: a, b` or nothing."""
     choices = sorted(known)
-    close = difflib.get_close_matches(given, choices, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(given, choices, n=1, cutoff=closeness)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; {otherwise}: {', '.join(choices)}" if otherwise and choices else ""

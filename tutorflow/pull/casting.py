@@ -61,13 +61,14 @@ class Casting:
             from (
                 select *, coalesce({self._is_ahead()}, false) as _is_ahead
                 from (
-                    select *, {self._occurred_at()} as _occurred_at
+                    select *, {self.occurred_at()} as _occurred_at
                     from (
                         select
                             {", ".join(self._landed(column) for column in self.table.columns)},
                             _row, _line, _extra,
                             {are_good} as _are_good,
-                            coalesce(_fault, nullif(concat_ws('; ', {", ".join(reasons)}), '')) as _reasons
+                            coalesce(_fault, nullif(concat_ws('; ', {", ".join(reasons)}), ''))
+                                as _reasons
                         from (
                             select *, {", ".join(typed)}
                             from (
@@ -160,7 +161,8 @@ class Casting:
         named = [c.in_file for c in self.table.columns if c.name == self.table.occurred_at]
         return named[0] if named else "date"
 
-    def _occurred_at(self) -> str:
+    def occurred_at(self) -> str:
+        """SQL over landed columns: when a row happened (UTC), null for a table without a time."""
         if self.table.occurred_at:
             return identifier(self.table.occurred_at)
         if self.table.occurred_on:
