@@ -101,7 +101,7 @@ def rule(
 ) -> Callable[[Callable[..., Condition]], Callable[..., Condition]]:
     """Register a function as the rule of its own name (see the module docstring).
 
-    ``one_of`` names parameters that exclude each other.
+    ``one_of`` names parameters of which exactly one is to be given.
     """
 
     def register(function: Callable[..., Condition]) -> Callable[..., Condition]:
@@ -131,8 +131,10 @@ def parameter_model(function: Callable[..., Condition], one_of: tuple[str, ...] 
     }
 
     def check(model: Any) -> Any:
-        if len(model.model_fields_set.intersection(one_of)) > 1:
-            raise ValueError(f"give only one of {', '.join(one_of)}")
+        given = model.model_fields_set.intersection(one_of)
+        has_default = any(getattr(model, name) is not None for name in one_of)
+        if len(given) > 1 or (one_of and not has_default):
+            raise ValueError(f"give one of {', '.join(one_of)}")
         return model
 
     return create_model(

@@ -31,7 +31,7 @@ def _constant(value: float, rows: pd.DataFrame) -> pd.Series:
     needs_time_of_day=True,
 )
 def abandonment(sessions: pd.DataFrame, *, times: Count = 2, days: RecentDays = 7) -> Condition:
-    """Items or sessions left unfinished again and again within a week."""
+    """Items or sessions left unfinished again and again."""
     rows = sessions
     left = rows["items_abandoned"] + rows["has_open_item"].astype("int64")
     window = pd.Timedelta(days=days)

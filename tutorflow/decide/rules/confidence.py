@@ -85,10 +85,11 @@ def rapid_guessing(
     of_item_mean: Share = 0.1,
     item_responses: Count = 10,
 ) -> Condition:
-    """Wrong and faster than min(10 s, 10 % of the item's mean time) (NWEA's definition).
+    """Very quick wrong answers: guessing instead of thinking.
 
-    The item's mean is as of the end of the day before, from at least ``item_responses`` answers.
-    Only answers of the last 14 days count.
+    Quick is faster than min(10 s, 10 % of the item's mean time) (NWEA's definition); quick right
+    answers carry no signal (METHODS 2). The item's mean is as of the end of the day before, from
+    at least ``item_responses`` answers. Only answers of the last 14 days count.
     """
     rows = responses
     limit = np.minimum(at_most_seconds, of_item_mean * rows["item_mean_seconds"])
@@ -106,7 +107,7 @@ def rapid_guessing(
             "last 20 answers",
             evidence=20,
         )
-    count = in_a_row if in_a_row is not None else 3
+    count = in_a_row or 3
     observed = _last(rapid, rows, count)
     return Condition(
         rows,

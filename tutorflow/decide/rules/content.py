@@ -42,7 +42,7 @@ def repeated_misses(
         n, window = rows["opportunity"].clip(upper=10), "first tries in a row"
         evidence: int | pd.Series = in_a_row
     else:
-        threshold = misses if misses is not None else 3
+        threshold = misses or 3
         observed = rows["misses_of_last_10"]
         holds &= observed >= threshold
         if ignore_productive_struggle:

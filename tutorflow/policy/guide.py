@@ -1,0 +1,409 @@
+"""The policy as a page that staff can read.
+
+Every number is taken from the policy and every rule is described by its docstring and by a
+function here that has the same parameters, so the page cannot say anything else than what is
+done: a test compares the signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from tutorflow.decide.rule import RULES, Rule
+from tutorflow.policy.model import LAYERS, Level, Policy, Recovery, Route, RulePolicy
+
+TIERS = {
+    1: "a nudge will do; no coach is called",
+    2: "somebody should check in",
+    3: "somebody should talk to the learner today",
+    4: "urgent; never waits for capacity",
+}
+LAYER_MEANINGS = {
+    "content": "the learner is not ready for the next step",
+    "confidence": "the skill may be there; the behaviour says the learner does not trust it",
+    "compliance": "the learner stops showing up, starting or finishing",
+    "safety": "somebody may be at risk",
+}
+RECOVERIES = {
+    "unaided_correct": "{} right answers in a row on the skill without help",
+    "items_without_signal": "{} answers in a row without it",
+    "worked_session": "a session of real work",
+    "finished_session": "a session with nothing left unfinished",
+    "submitted": "the assignment being handed in",
+}
+ABOUT = {"skill": "the skill", "item": "the task", "learner": "the course"}
+
+
+def policy_guide(policy: Policy, asleep: Mapping[str, str] | None = None) -> str:
+    """The policy in plain words, as Markdown.
+
+    ``asleep`` names rules that cannot work with the sources at hand, and why.
+    """
+    lines = [
+        "# When a learner needs a human",
+        "",
+        f"Policy {policy.version}, in force for what happens from {policy.effective_from} on.",
+        "Every hour each rule below looks at what learners did. A rule that becomes true is a "
+        "*signal*; signals of one kind about one learner are one *alert*. An alert says what was "
+        "seen, why now, what was tried, and what to do next. People decide.",
+        "",
+        *_who_answers(policy),
+        *_rules(policy, asleep or {}),
+        *_holding_back(policy),
+        *_order(policy),
+        *_states(policy),
+        *_scores(policy),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+# -- who answers -----------------------------------------------------------------------------------
+
+
+def _who_answers(policy: Policy) -> Iterator[str]:
+    yield "## Who answers, and by when"
+    yield ""
+    yield from _table(
+        ("Alert tier", "Meaning", *(layer.capitalize() for layer in LAYERS)),
+        [
+            (str(tier), meaning, *(_route(policy.route(layer, tier)) for layer in LAYERS))
+            for tier, meaning in TIERS.items()
+        ],
+    )
+    yield "The kinds of difficulty:"
+    yield ""
+    yield from (f"- **{layer}**: {meaning}." for layer, meaning in LAYER_MEANINGS.items())
+    hours = policy.working_hours
+    yield ""
+    yield (
+        f"Due times run in the coach's own working hours ({hours.workdays}, {hours.start:%H:%M} to "
+        f"{hours.end:%H:%M} where the roster says nothing)."
+    )
+    yield ""
+
+
+def _route(route: Route) -> str:
+    who = f"{_words(route.role)}, {_words(route.channel)}"
+    return who if route.due == "none" else f"{who}, {_due(route.due)}"
+
+
+def _due(due: str) -> str:
+    return due if due == "same day" else f"within {due}"
+
+
+# -- rules -----------------------------------------------------------------------------------------
+
+
+def _rules(policy: Policy, asleep: Mapping[str, str]) -> Iterator[str]:
+    yield "## The rules"
+    for layer in LAYERS:
+        entries = {name: entry for name, entry in policy.rules.items() if entry.layer == layer}
+        if entries:
+            yield ""
+            yield f"### {layer.capitalize()}"
+        for name, entry in entries.items():
+            yield ""
+            yield from _rule(policy, name, entry, asleep.get(name))
+    yield ""
+
+
+def _rule(policy: Policy, name: str, entry: RulePolicy, why_asleep: str | None) -> Iterator[str]:
+    rule = RULES[name]
+    yield f"#### {entry.title} ({entry.code}, `{name}`)"
+    yield ""
+    if not entry.enabled:
+        yield "*Switched off in this policy.*"
+        yield ""
+    elif why_asleep is not None:
+        yield f"*Asleep: {why_asleep}.*"
+        yield ""
+    yield rule.summary
+    yield ""
+    for position, level in enumerate(entry.levels):
+        is_known = position > 0 and level.when == entry.levels[position - 1].when
+        yield f"- **Alert tier {level.alert_tier}**: {_fires_when(policy, name, level, is_known)}."
+    yield f"- **Closes** with {_recovery(policy.recovery_of(name))}."
+    cooldown = policy.cooldown_of(name)
+    if cooldown:
+        yield f"- **Quiet** for {_hours(cooldown)} after that."
+    action = entry.action.format(subject=ABOUT.get(rule.subject, "it"))
+    yield f"- **Do**: {action} (about {entry.minutes} minutes)."
+    yield f"- **Needs** {_needs(rule)}."
+
+
+def _fires_when(policy: Policy, name: str, level: Level, is_known: bool) -> str:
+    """What makes a level fire, with its numbers (``is_known``: the level before says them)."""
+    sentence = SENTENCES[name](**policy.numbers_of(name, level))
+    again = level.repeated
+    if again is None:
+        return sentence
+    if again.times_in_session is not None:
+        times = f"{again.times_in_session} times in one session"
+    else:
+        times = f"in {again.sessions} sessions within {again.within_days:g} days"
+    return f"the same {times}" if is_known else f"{times}: {sentence}"
+
+
+def _recovery(recovery: Recovery) -> str:
+    return RECOVERIES[recovery.kind].format(recovery.times)
+
+
+def _needs(rule: Rule) -> str:
+    needs = ", ".join(f"`{event}`" for event in rule.needs)
+    if rule.needs_time_of_day:
+        needs += ", with the time of day"
+    if rule.is_absence:
+        needs += "; waits for late sources"
+    return needs
+
+
+# What each rule looks for. The parameters are those of the rule function.
+
+
+def _repeated_misses(
+    *,
+    misses: int | None,
+    in_a_row: int | None,
+    mastery_below: float | None,
+    mastered_at: float,
+    ignore_productive_struggle: bool,
+) -> str:
+    line = mastered_at if mastery_below is None else mastery_below
+    known = f"the estimated mastery of the skill is below {_share(line)}"
+    if in_a_row is not None:
+        return f"{in_a_row} first tries in a row on one skill are wrong, and {known}"
+    text = f"{misses} of the last 10 first tries on one skill are wrong, and {known}"
+    if ignore_productive_struggle:
+        text += "; not while one of the last three was right without help (productive struggle)"
+    return text
+
+
+def _wheel_spinning(*, opportunities: int, correct_in_a_row: int, mastered_at: float) -> str:
+    return (
+        f"{opportunities} chances at a skill, never {correct_in_a_row} right in a row, and the "
+        f"estimated mastery never reached {_share(mastered_at)}"
+    )
+
+
+def _accuracy_decline(*, drop: float) -> str:
+    return (
+        f"the share of right answers among the last 20 is {100 * drop:g} or more percentage points "
+        "below that of the learner's own 40 answers before (from 60 answers on)"
+    )
+
+
+def _slow_responses(
+    *, z_above: float, times_own_median: float | None, items: int, wrong_of_last_5: int
+) -> str:
+    wrong = f"at least {wrong_of_last_5} of the last 5 answers are wrong"
+    if times_own_median is not None:
+        return (
+            f"{items} answers in a row take over {times_own_median:g} times the learner's usual "
+            f"time (median of 14 days, from 10 timed answers on), and {wrong}"
+        )
+    return (
+        f"an answer takes far longer than the learner's last 20 in the session (over {z_above:g} "
+        f"standard deviations, from 10 timed answers on), and {wrong}"
+    )
+
+
+def _rapid_guessing(
+    *,
+    in_a_row: int | None,
+    share_of_last_20: float | None,
+    at_most_seconds: float,
+    of_item_mean: float,
+    item_responses: int,
+) -> str:
+    quick = (
+        f"wrong and quicker than {at_most_seconds:g} seconds and than {_share(of_item_mean)} of "
+        f"the task's mean time (tasks with {item_responses} timed answers or more)"
+    )
+    if share_of_last_20 is not None:
+        return f"{share_of_last_20:.0%} or more of the last 20 answers are {quick}"
+    return f"{in_a_row} answers in a row are {quick}"
+
+
+def _abandonment(*, times: int, days: float) -> str:
+    return f"{times} tasks or sessions left unfinished within {days:g} days"
+
+
+def _silent_after_low_score(*, hours: float, below: float) -> str:
+    return f"no activity for {_hours(hours)} after a score below {_share(below)}"
+
+
+def _inactive(
+    *, days: float, below_cohort_percentile: float | None, cohort_of_at_least: int
+) -> str:
+    text = f"no activity for {days:g} days"
+    if below_cohort_percentile is None:
+        return text
+    return (
+        f"{text}, by one of the least active {_share(below_cohort_percentile)} on the course in "
+        f"the last four weeks (with fewer than {cohort_of_at_least} learners the days alone count)"
+    )
+
+
+def _never_started(*, days: float) -> str:
+    return f"nothing done {days:g} days after the course began for the learner"
+
+
+def _activity_drop(*, to_share: float, active_days: int) -> str:
+    return (
+        f"the last 7 days hold at most {_share(to_share)} of the learner's usual activity in the "
+        f"four weeks before, each of which had {active_days} or more active days"
+    )
+
+
+def _first_assignment_missing(*, days: float) -> str:
+    return f"the first assignment of the course is not handed in {days:g} days after it was due"
+
+
+SENTENCES: dict[str, Callable[..., str]] = {
+    "repeated_misses": _repeated_misses,
+    "wheel_spinning": _wheel_spinning,
+    "accuracy_decline": _accuracy_decline,
+    "slow_responses": _slow_responses,
+    "rapid_guessing": _rapid_guessing,
+    "abandonment": _abandonment,
+    "silent_after_low_score": _silent_after_low_score,
+    "inactive": _inactive,
+    "never_started": _never_started,
+    "activity_drop": _activity_drop,
+    "first_assignment_missing": _first_assignment_missing,
+}
+
+
+# -- holding back, order, states, scores -----------------------------------------------------------
+
+
+def _holding_back(policy: Policy) -> Iterator[str]:
+    capacity = policy.capacity
+    yield "## What keeps alerts few"
+    yield ""
+    yield (
+        f"- **Capacity**: a coach gets at most {capacity.alerts_per_coach_day} new alerts of tier "
+        f"2 and 3 a day (a coach's own number wins); {capacity.reserved_share_for_tier_3:.0%} of "
+        "them are kept for tier 3. The rest waits and is looked at again every hour. What has "
+        "been delivered is never taken back, and tier 4 never waits."
+    )
+    yield (
+        "- **One alert**: while an alert is open, further signals of its kind join it; it rises "
+        "when one of them is more serious."
+    )
+    yield (
+        f"- **Back soon**: the same trouble within {_hours(policy.reopen_grace_hours)} of closing "
+        "re-opens the alert."
+    )
+    yield (
+        "- **Quiet after closing**: later than that, the same trouble waits for the end of the "
+        "quiet time given with each rule; a higher tier does not wait."
+    )
+    yield (
+        "- **Left alone**: learners on a pause, learners who have withdrawn, and staff accounts "
+        "get no alerts."
+    )
+    yield (
+        "- **Late data**: a silent source is not a silent learner. Rules that judge a silence wait "
+        "until the data has come."
+    )
+    yield "- **Nothing is lost**: whatever is held back is listed with its reason."
+    yield ""
+
+
+def _order(policy: Policy) -> Iterator[str]:
+    weights, bands = policy.priority, policy.confidence
+    yield "## The order of the queue, and how sure an alert is"
+    yield ""
+    yield (
+        "A higher tier comes first. Within a tier: how far past its threshold "
+        f"({_share(weights.severity)}), how many rules agree ({_share(weights.agreement)}), and "
+        f"whether a core skill is concerned ({_share(weights.relevance)})."
+    )
+    yield (
+        f"Confidence is high from {bands.high.rules} agreeing rules and {bands.high.n} "
+        f"observations, medium from {bands.medium.rules} and {bands.medium.n}, else low."
+    )
+    yield ""
+
+
+def _states(policy: Policy) -> Iterator[str]:
+    states = policy.states
+    yield "## The state of a learner"
+    yield ""
+    yield from _table(
+        ("State", "Means"),
+        [
+            ("not started", "enrolled, no activity yet"),
+            (
+                "insufficient data",
+                f"fewer than {states.enough_responses} answers and fewer than "
+                f"{states.enough_active_days} active days",
+            ),
+            ("on track", "working, no open alert; struggle that leads somewhere is on track"),
+            (
+                "thriving",
+                f"{_share(states.thriving.accuracy)} or more of the last 20 answers right, from "
+                f"{states.thriving.responses} answers on",
+            ),
+            ("stuck", "an open alert about content or confidence"),
+            ("drifting", "an open alert about compliance"),
+            ("recovering", f"for {_hours(states.recovering_hours)} after an alert has closed well"),
+            ("paused", "the roster says so"),
+        ],
+    )
+    yield (
+        "Stuck, drifting and paused begin at once; any other change waits until the state has "
+        f"lasted {_hours(states.dwell_hours)}."
+    )
+    yield ""
+
+
+def _scores(policy: Policy) -> Iterator[str]:
+    yield "## The two scores"
+    yield ""
+    yield (
+        "Each runs from 0 to 100 and is the sum of its parts; nothing about who somebody is goes "
+        "in. A part that is not known yet leaves its weight to the others; with less than half of "
+        "the weight known there is no score. Leading parts warn, lagging parts confirm."
+    )
+    yield ""
+    for score, parts in policy.scores.by_name().items():
+        yield f"**{_words(score).capitalize()}**"
+        yield ""
+        yield from _table(
+            ("Part", "Weight", "Kind", "No points at", "All points at"),
+            [
+                (
+                    _words(name),
+                    f"{part.weight:g}",
+                    part.kind,
+                    part.sentence.format(value=part.none),
+                    part.sentence.format(value=part.full),
+                )
+                for name, part in parts.items()
+            ],
+        )
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+    for cells in (head, tuple("---" for _ in head), *rows):
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield ""
+
+
+def _words(name: str) -> str:
+    return {"ai_tutor": "AI tutor", "in_app": "in the app"}.get(name, name.replace("_", " "))
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:g}%"
+
+
+def _hours(hours: float) -> str:
+    if hours >= 48 and hours % 24 == 0:
+        return f"{hours / 24:g} days"
+    return f"{hours:g} hour{'' if hours == 1 else 's'}"
