@@ -1,5 +1,6 @@
 """The command line: every command is a few lines over the part that does the work."""
 
+import logging
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -80,6 +81,16 @@ def tutorflow(context: typer.Context, home: Home = None) -> None:
     Exit codes: 0 done, 2 something to put right (the message says what), 3 held back by the gate.
     """
     context.obj = home
+    _show_warnings_only()
+
+
+def _show_warnings_only() -> None:
+    """Importing dbt would install a handler that shows every library's chatter."""
+    root = logging.getLogger()
+    if not root.handlers:
+        handler = logging.StreamHandler()
+        handler.setLevel(logging.WARNING)
+        root.addHandler(handler)
 
 
 def _settings(context: typer.Context) -> Settings:

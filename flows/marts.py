@@ -156,7 +156,8 @@ def _work_waiting(settings: "Settings") -> tuple[int, int]:
 # --- dbt ------------------------------------------------------------------------------------------
 
 
-# Parsed projects of this process, by project, warehouse and time zone: parsing takes seconds.
+# Parsed projects of this process: parsing takes seconds. By project, database name and time zone;
+# nothing else of the settings gets into what is parsed.
 _MANIFESTS: dict[tuple[str, str, str], Any] = {}
 
 
@@ -173,7 +174,7 @@ def _invoke(settings: "Settings", arguments: list[str]) -> dict[str, float]:
         *("--log-level-file", "info", "--no-version-check", "--no-write-json"),
         "--no-send-anonymous-usage-stats",
     ]
-    key = (project, str(settings.warehouse_path), settings.timezone)
+    key = (project, settings.warehouse_path.stem, settings.timezone)
     with _environment(settings), _connection_closed_after():
         runner = dbtRunner(manifest=_MANIFESTS.get(key))
         if runner.manifest is None:

@@ -58,7 +58,7 @@ def take_snapshot(settings: Settings, as_of: datetime, force: bool = False) -> b
             return False
     with warehouse.open_warehouse(settings, read_only=True) as connection:
         build = str(_build_number(connection))
-        if before is not None and (before / _BUILD_MARK).read_text() == build:
+        if not force and before is not None and (before / _BUILD_MARK).read_text() == build:
             return False
         partial = settings.snapshot_path / f".partial-{os.getpid()}"
         shutil.rmtree(partial, ignore_errors=True)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -140,12 +141,11 @@ def test_a_killed_run_shows_as_killed_and_the_next_run_catches_up(world: World) 
     from rich.console import Console
 
     at = world.now + HOUR
-    world.arrive(at)
     command = [sys.executable, "-c", KILLED_WHEN_PUBLISHING, str(world.settings.home)]
     root = Path(__file__).resolve().parent.parent
     killed = subprocess.run([*command, at.isoformat()], cwd=root, check=False)
     assert killed.returncode == 137
-    console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console = Console(width=120, record=True, file=StringIO())
     console.print(status_page(world.settings, at))
     assert "killed" in console.export_text()
     assert run_hour(world.settings, None, at).ticks == [at]
