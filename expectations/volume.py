@@ -28,9 +28,9 @@ def opened_per_tick(
 
     `opened` counts alerts that rest on a signal of the tick itself, so releases from holds do not
     count. `usual` is explained at `_usual`. `times_usual` is null for up to 20 alerts and while
-    there are not 14 days of history. `storm` is `times_usual` where it also hits over a quarter of
-    the learners active in those days: the evening before a deadline is busy, a broken rule or feed
-    hits everybody.
+    there are not 14 days of history. `storm` is `times_usual` where alerts that reach
+    people also hit over a quarter of the learners active in those days: the evening before a
+    deadline is busy, a broken rule or feed hits everybody.
     """
     ticks = naive_ticks(candidates)
     earlier = _log_since(settings, ticks[0] - HISTORY)
@@ -57,7 +57,7 @@ def opened_per_tick(
                     "usual": usual,
                     "times_usual": times_usual,
                     "active_learners": active,
-                    "storm": times_usual if count > MANY * active else np.nan,
+                    "storm": times_usual if lowest_tier >= 2 and count > MANY * active else np.nan,
                     "commonest_rule": rules.get(tick),
                 }
             )
