@@ -661,6 +661,17 @@ def test_a_source_is_a_file_a_folder_or_a_glob(home: Path) -> None:
     )
 
 
+def test_the_name_of_a_file_is_only_a_name(home: Path) -> None:
+    (home / "in" / "user_id=ben").mkdir()
+    for name in ("a[1].csv", "a1.csv", "user_id=ben/it's *.csv"):
+        write_csv(home / "in" / name, [event(item_id=name)])
+    pq.write_table(pa.Table.from_pylist([event()]), home / "in" / "user_id=ben" / "p?.parquet")
+    settings = settings_of(home)
+    attempt = pulled(settings)
+    assert (attempt.files, attempt.rows, attempt.notes) == (4, 4, ())
+    assert landed(settings)["learner_id"].nunique() == 1
+
+
 def test_a_file_of_unknown_type_can_be_declared(home: Path) -> None:
     write_csv(home / "in" / "events.export", [event()])
     attempt = pull_one(settings_of(home, path="in/events.export"))
@@ -918,6 +929,12 @@ def test_a_retired_source_is_marked_from_that_day_on(home: Path) -> None:
     before, after = utc("2026-03-01T22:59"), utc("2026-03-01T23:00")
     assert source_watermarks(settings, before)["is_retired"].tolist() == [False]
     assert source_watermarks(settings, after)["is_retired"].tolist() == [True]
+
+
+def test_a_retired_source_may_be_gone(home: Path) -> None:
+    settings = settings_of(home, path="gone", retired_on=date(2026, 3, 2))
+    assert pull_one(settings, utc("2026-03-01T10:00")).error is not None
+    assert len(pulled(settings).notes) == 1
 
 
 def test_watermarks_say_what_the_sources_deliver(home: Path) -> None:

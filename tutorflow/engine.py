@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,11 @@ def open_scratch(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def literal(text: str) -> str:
     """The text as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def one_file(path: Path) -> str:
+    """The path as an SQL string that stands for this file alone, whatever signs are in its name."""
+    return literal(glob.escape(str(path)))
 
 
 def identifier(name: str) -> str:

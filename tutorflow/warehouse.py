@@ -20,7 +20,7 @@ from typing import Any
 
 import duckdb
 
-from tutorflow.engine import duckdb_config, literal
+from tutorflow.engine import duckdb_config, one_file
 from tutorflow.errors import TutorflowError, WarehouseHeldError
 from tutorflow.hours import to_naive_utc
 from tutorflow.pull.catalog import Delivery, read_deliveries
@@ -135,10 +135,10 @@ def register_landing(settings: Settings, all_deliveries: bool = False) -> int:
                     d.file for d in shown if (d.format, d.table_name) == (format_.name, table.name)
                 ]
                 carrier = f"_empty/{format_.name}/{table.name}.parquet"
-                paths = [str(settings.landing / file) for file in (carrier, *files)]
+                paths = [one_file(settings.landing / file) for file in (carrier, *files)]
                 warehouse.execute(
                     f"create or replace view landing.{format_.name}_{table.name} as"
-                    f" select * from read_parquet([{', '.join(map(literal, paths))}],"
+                    f" select * from read_parquet([{', '.join(paths)}],"
                     " union_by_name = true)"
                 )
     return len(shown)

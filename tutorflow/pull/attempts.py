@@ -16,7 +16,7 @@ from tutorflow.privacy.pseudonyms import load_pseudonyms, remember_identities
 from tutorflow.pull.catalog import Delivery, last_complete_until, open_catalog, to_text
 from tutorflow.pull.delivering import Intake, Written, remember_file
 from tutorflow.pull.files import Listing, SourceFile, inspect, list_files
-from tutorflow.pull.watermarks import complete_until, declared_end
+from tutorflow.pull.watermarks import complete_until, declared_end, is_retired
 from tutorflow.roster import roster_users
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ def _attempt(intake: Intake, catalog: sqlite3.Connection) -> PullAttempt:
     try:
         listing = list_files(intake.settings, intake.source)
     except (InputError, OSError) as error:
-        errors.append(str(error))
+        # a retired source may well be gone
+        gone = is_retired(intake.source, intake.settings, intake.now)
+        (notes if gone else errors).append(str(error))
     else:
         errors += listing.faults
         notes += listing.notes

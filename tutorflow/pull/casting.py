@@ -150,9 +150,11 @@ class Casting:
             kind = f"a value like {column.example}" if column.pattern else _KINDS[column.type]
             test = f"{text} is not null and {_typed_name(column)} is null"
             if column.type == "timestamp" and not self.timezone:
+                # a case looks at the few texts in question, a conjunction would at all of them
+                naive = f"case when {test} then {_is_naive(text)} else false end"
                 reason = f"{column.in_file}: a time without an offset, and no timezone is declared"
-                faults.append((f"{test} and {_is_naive(text)}", literal(reason)))
-                test += f" and not ({_is_naive(text)})"
+                faults.append((naive, literal(reason)))
+                test = f"case when {test} then not ({_is_naive(text)}) else false end"
             said = literal(f"{column.in_file}: not {kind} (looks like ")
             faults.append((test, f"{said} || {_shape(text)} || ')'"))
         return faults

@@ -70,7 +70,7 @@ class Intake:
         being_written = final.with_suffix(".tmp")
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
-            found = survey(self.scratch, file, inspection.is_gzip)
+            found = survey(self.scratch, file, inspection)
             user_ids = [user for user in found.users if user is not None]
             learner_ids = [self.pseudonyms.of(self.source.namespace, user) for user in user_ids]
             map_learners(self.scratch, user_ids, learner_ids)

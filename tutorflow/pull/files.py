@@ -49,12 +49,13 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What one pass over a file's bytes tells."""
+    """What one pass over a file's bytes tells; `lines` is 0 for Parquet."""
 
     sha256: str
     bytes: int
     modified_ns: int
     is_gzip: bool
+    lines: int
 
 
 @dataclass(frozen=True)
@@ -166,16 +167,17 @@ def inspect(file: SourceFile) -> Inspection:
             is_gzip = start.startswith(b"\x1f\x8b")
             _check_start(file, start, is_gzip)
             digest = hashlib.sha256()
+            lines = 0
             chunks = _hashed(iter(lambda: opened.read(_CHUNK), b""), digest)
             if file.file_type == "parquet":
                 last = b"".join(chunk[-4:] for chunk in chunks)[-4:]
                 if last != b"PAR1":
                     raise InputError(f"{file.path}: cut off: the end of the Parquet is missing")
             else:
-                _check_text(file, _unzipped(file, chunks) if is_gzip else chunks)
+                lines = _checked_lines(file, _unzipped(file, chunks) if is_gzip else chunks)
     except OSError as error:
         raise InputError(f"{file.path}: cannot be read: {error.strerror}") from None
-    return Inspection(digest.hexdigest(), status.st_size, status.st_mtime_ns, is_gzip)
+    return Inspection(digest.hexdigest(), status.st_size, status.st_mtime_ns, is_gzip, lines)
 
 
 def _check_start(file: SourceFile, start: bytes, is_gzip: bool) -> None:
@@ -218,9 +220,11 @@ def _unzipped(file: SourceFile, chunks: Iterator[bytes]) -> Iterator[bytes]:
         raise InputError(f"{file.path}: truncated gzip: its end is missing; send it again")
 
 
-def _check_text(file: SourceFile, chunks: Iterator[bytes]) -> None:
+def _checked_lines(file: SourceFile, chunks: Iterator[bytes]) -> int:
+    """The number of lines of a file that is text throughout."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     line = 1
+    last = b"\n"
     try:
         for chunk in chunks:
             if b"\0" in chunk:
@@ -228,6 +232,7 @@ def _check_text(file: SourceFile, chunks: Iterator[bytes]) -> None:
                 raise InputError(f"{file.path}:{line}: holds a zero byte, so it is not text")
             decoder.decode(chunk)
             line += chunk.count(b"\n")
+            last = chunk[-1:] or last
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         line += error.object[: error.start].count(b"\n")
@@ -235,6 +240,7 @@ def _check_text(file: SourceFile, chunks: Iterator[bytes]) -> None:
             f"{file.path}:{line}: not UTF-8 (byte 0x{error.object[error.start]:02x});"
             f" convert the file, for example: iconv -f latin1 -t utf-8 {file.location.name}"
         ) from None
+    return line - 1 if last == b"\n" else line
 
 
 def is_unchanged(file: SourceFile, inspection: Inspection) -> bool:

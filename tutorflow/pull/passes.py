@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from tutorflow.engine import identifier, literal
+from tutorflow.engine import identifier, literal, one_file
 from tutorflow.errors import InputError
 from tutorflow.pull.casting import Casting
-from tutorflow.pull.files import SourceFile
+from tutorflow.pull.files import Inspection, SourceFile
 from tutorflow.pull.formats import ORIGIN_COLUMNS, SQL_TYPES, Column
 from tutorflow.pull.records import Records, open_records
 
@@ -40,43 +40,48 @@ class Survey:
         return sum(self.users.values())
 
 
-def survey(scratch: duckdb.DuckDBPyConnection, file: SourceFile, is_gzip: bool) -> Survey:
-    """Read the file once, with the fast reader, or, if that meets a flaw, with the careful one."""
+def survey(scratch: duckdb.DuckDBPyConnection, file: SourceFile, inspection: Inspection) -> Survey:
+    """Read the file once, with the fast reader, or, if that meets a flaw, with the careful one.
+
+    A value of a CSV that goes over several lines counts as a flaw: it is meant, or the work of two
+    stray quotes, which the careful reader tells apart.
+    """
     try:
-        records = open_records(scratch, file, is_gzip)
-        users, is_plain = _count_by_user(scratch, file, records)
+        records = open_records(scratch, file, inspection.is_gzip)
+        found = Survey(records, _count_by_user(scratch, file, records))
+        has_further_lines = inspection.lines > found.total + records.header_lines
+        if file.file_type != "csv" or not has_further_lines or not _has_breaks(scratch, records):
+            return found
     except duckdb.Error:
         if file.file_type == "parquet":
             raise
-        is_plain = False
-    if not is_plain:
-        records = open_records(scratch, file, is_gzip, careful=True)
-        users, _ = _count_by_user(scratch, file, records)
-    return Survey(records, users)
+    records = open_records(scratch, file, inspection.is_gzip, careful=True)
+    return Survey(records, _count_by_user(scratch, file, records))
 
 
 def _count_by_user(
     scratch: duckdb.DuckDBPyConnection, file: SourceFile, records: Records
-) -> tuple[dict[str | None, int], bool]:
-    """The records of each user, and whether no value of a CSV goes over several lines.
-
-    Such a value is meant, or the work of two stray quotes; the careful reader tells them apart.
-    """
+) -> dict[str | None, int]:
     learner = file.table.learner
     user = "null::varchar"
     if learner and learner.name in records.present:
         user = f"nullif(trim({identifier(learner.name)}), '')"
-    values = [identifier(name) for name in sorted(records.present)]
-    is_long = "false"
-    if file.file_type == "csv":
-        is_long = " or ".join(f"contains({value}, chr(10))" for value in values)
+    values = ", ".join(identifier(name) for name in sorted(records.present)) or "1"
     rows = scratch.execute(
         # the hash has every value looked at, also those that later passes do not need
-        f"select {user} as user_id, count(*), coalesce(bool_or({is_long}), false),"
-        f" bit_xor(hash({', '.join(values) or '1'}))"
+        f"select {user} as user_id, count(*), bit_xor(hash({values}))"
         f" from ({records.select(scratch)}) group by user_id"
     ).fetchall()
-    return {row[0]: row[1] for row in rows}, not any(row[2] for row in rows)
+    return {user_id: count for user_id, count, _ in rows}
+
+
+def _has_breaks(scratch: duckdb.DuckDBPyConnection, records: Records) -> bool:
+    """Whether any value holds a line break (further lines may just be blank)."""
+    breaks = [f"contains({identifier(name)}, chr(10))" for name in sorted(records.present)]
+    found = scratch.execute(
+        f"select bool_or({' or '.join(breaks)}) from ({records.select(scratch)})"
+    ).fetchone()
+    return bool(found and found[0])
 
 
 def map_learners(
@@ -140,7 +145,7 @@ def measure(
     measured = scratch.execute(
         f"select count(*), min({at}),"
         f" max({at}) filter (not coalesce({casting.table.planned_when}, false))"
-        f" from read_parquet({literal(str(written))})"
+        f" from read_parquet({one_file(written)})"
     ).fetchone()
     assert measured is not None
     return measured

@@ -10,11 +10,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
-from tutorflow.engine import identifier, literal
+from tutorflow.engine import identifier, literal, one_file
 from tutorflow.errors import InputError
 from tutorflow.pull.careful import (
     keys_of_ndjson,
@@ -50,6 +50,7 @@ class Records:
     present: frozenset[str]
     kept: tuple[str, ...]
     dropped: tuple[str, ...]
+    header_lines: int = 0
 
 
 def open_records(
@@ -85,12 +86,14 @@ def _csv(file: SourceFile, is_gzip: bool, careful: bool) -> Records:
             ),
         )
     types = ", ".join(f"'c{i}': 'varchar'" for i in range(len(names)))
+    compression = f"compression = '{'gzip' if is_gzip else 'none'}'"
     read = (
-        f"read_csv({literal(str(file.location))}, auto_detect = false, header = false,"
+        f"read_csv({one_file(file.location)}, auto_detect = false, header = false,"
         f" skip = {lines}, delim = {literal(delimiter)}, quote = '\"', escape = '\"',"
-        f" columns = {{{types}}}, compression = '{'gzip' if is_gzip else 'none'}')"
+        f" columns = {{{types}}}, {compression}, hive_partitioning = false)"
     )
-    return _records(file, columns, lambda connection: _Raw.numbered(read, header_lines=lines))
+    records = _records(file, columns, lambda connection: _Raw.numbered(read, header_lines=lines))
+    return replace(records, header_lines=lines)
 
 
 def _header(file: SourceFile, is_gzip: bool) -> tuple[list[str], str, int]:
@@ -121,13 +124,14 @@ def _ndjson(
 ) -> Records:
     _demand_one_object_per_line(file, is_gzip)
     compression = f"compression = '{'gzip' if is_gzip else 'uncompressed'}'"
-    path = literal(str(file.location))
+    options = f"{compression}, hive_partitioning = false"
+    path = one_file(file.location)
     if careful:
         keys = keys_of_ndjson(file.location, is_gzip)
     else:
         found = connection.execute(
             "select distinct unnest(keys) from (select distinct json_keys(json) as keys"
-            f" from read_ndjson_objects({path}, {compression}))"
+            f" from read_ndjson_objects({path}, {options}))"
         ).fetchall()
         keys = {key for (key,) in found}
     known = [c.in_file for c in file.table.columns if c.in_file in keys]
@@ -149,7 +153,7 @@ def _ndjson(
         f"{literal(name)}: '{'varchar' if name in known else 'json'}'" for name in names
     )
     read = (
-        f"read_json({path}, format = 'newline_delimited', columns = {{{types}}}, {compression})"
+        f"read_json({path}, format = 'newline_delimited', columns = {{{types}}}, {options})"
         if names
         else "(select 1 where false)"
     )
@@ -172,7 +176,8 @@ def _demand_one_object_per_line(file: SourceFile, is_gzip: bool) -> None:
 
 
 def _parquet(connection: duckdb.DuckDBPyConnection, file: SourceFile) -> Records:
-    read = f"read_parquet({literal(str(file.location))}, file_row_number = true)"
+    options = "file_row_number = true, hive_partitioning = false"
+    read = f"read_parquet({one_file(file.location)}, {options})"
     try:
         described = connection.execute(f"describe select * from {read}").fetchall()
     except duckdb.Error as error:
