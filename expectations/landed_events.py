@@ -9,7 +9,7 @@ from tutorflow.pull.catalog import open_catalog, read_deliveries
 from tutorflow.pull.formats import EVENT_TYPES, PLANNED_EVENT_TYPES
 from tutorflow.settings import Settings
 
-MAX_EVENTS = 1_000_000
+MAX_EVENTS = 800_000
 # Shares of fewer rows than this say nothing.
 MIN_ROWS_FOR_A_SHARE = 20
 

@@ -58,7 +58,8 @@ class Verdict:
         for check_id, reason in self.accepted.items():
             if check_id not in checks:
                 near = get_close_matches(check_id, checks, cutoff=0.4)
-                hint = f"did you mean {' or '.join(near)}" if near else "the README lists them"
+                failing = ", ".join(result.check_id for result in self.failures) or "none"
+                hint = f"did you mean {' or '.join(near)}" if near else f"failing: {failing}"
                 raise UnknownCheck(f"there is no check {check_id!r} to accept; {hint}")
             if not reason.strip():
                 raise UnknownCheck(f"to accept {check_id} give a reason; it is kept with the run")
