@@ -475,7 +475,14 @@ def frames(**rows: Iterable[Row]) -> Frames:
     given["responses"] = with_context(given.get("responses", []))
     for number, row in enumerate(given.get("days", ()), start=1):
         row.setdefault("active_days", number)
-    return Frames(**{name: _frame(name, given.get(name, [])) for name in COLUMNS})
+    return Frames(
+        **{name: _frame(name, given[name]) if given.get(name) else _empty(name) for name in COLUMNS}
+    )
+
+
+@cache
+def _empty(name: str) -> pd.DataFrame:
+    return _frame(name, [])
 
 
 def _frame(name: str, rows: list[Row]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -27,11 +28,16 @@ from builders import (
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.rules.series import trailing_sum
 from tutorflow.decide.signals import find
-from tutorflow.policy import load_policy
+from tutorflow.policy import Policy, load_policy
+
+
+@cache
+def shipped(rule: str) -> Policy:
+    return policy(only=[rule])
 
 
 def signals_of(rule: str, level: dict[str, Any] | None, rows: dict[str, list[Row]]) -> list[Any]:
-    used = policy(only=[rule])
+    used = shipped(rule)
     if level is not None:
         used = policy(only=[rule], rules={rule: {"levels": [{"sentence": "", **level}]}})
     found = find(frames(**rows), used, pd.Timestamp(FAR_PAST), pd.Timestamp(FAR_FUTURE), {})
