@@ -129,11 +129,7 @@ def _in_context(row: Row, before: list[Row]) -> Row:
     tries = [*skill, row] if row["is_first_attempt"] else skill
     right = [bool(r["is_correct"]) for r in tries]
     unaided = [bool(r["is_correct"] and r["is_unaided"]) for r in tries]
-    timed = [
-        r["log_seconds"]
-        for r in before
-        if r["session_id"] == row["session_id"] and r["response_seconds"] is not None
-    ][-20:]
+    timed = [r["log_seconds"] for r in before[-20:] if r["response_seconds"] is not None]
     seconds = row["response_seconds"]
     log_seconds = None if seconds is None else math.log1p(seconds)
     spread = stdev(timed) if len(timed) >= 10 else 0.0
@@ -154,7 +150,7 @@ def _in_context(row: Row, before: list[Row]) -> Row:
         "first_tries_of_last_10": len(right[-10:]),
         "unaided_correct_of_last_3": unaided[-3:].count(True),
         "wrong_of_last_5": correct[-5:].count(False),
-        "accuracy_of_last_20": mean(correct[-20:]) if number >= 20 else None,
+        "accuracy_of_last_20": mean(correct[-20:]),
         "accuracy_of_previous_40": mean(correct[-60:-20]) if number >= 60 else None,
         "log_seconds": log_seconds,
         "log_seconds_count_of_last_20": len(timed),

@@ -209,7 +209,7 @@ class TestSlowResponses:
     def test_wrong_answers_alone_do_not(self) -> None:
         assert fired("slow_responses", responses=[slow(0.5, wrong=5), slow(None, wrong=5)]) == []
 
-    def test_ten_timed_answers_of_the_session_must_come_first(self) -> None:
+    def test_ten_timed_answers_must_come_first(self) -> None:
         pace = [25.0, 35.0] * 5
         nine = [response(seconds=s, at=f"09:{n:02}") for n, s in enumerate([*pace[:9], 500.0])]
         ten = [response(seconds=s, at=f"09:{n:02}") for n, s in enumerate([*pace, 500.0])]

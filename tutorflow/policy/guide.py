@@ -202,8 +202,8 @@ def _slow_responses(
             f"time (median of 14 days, from 10 timed answers on), and {wrong}"
         )
     return (
-        f"an answer takes far longer than the learner's last 20 in the session (over {z_above:g} "
-        f"standard deviations, from 10 timed answers on), and {wrong}"
+        f"an answer takes far longer than the learner's own last 20 (over {z_above:g} standard "
+        f"deviations, from 10 timed answers on), and {wrong}"
     )
 
 

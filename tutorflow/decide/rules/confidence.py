@@ -65,7 +65,7 @@ def slow_responses(
         observed = rows["log_seconds_z"]
         holds = (observed > threshold).fillna(False)
         n = rows["log_seconds_count_of_last_20"]
-        window = "own last 20 answers in session"
+        window = "own last 20 answers"
     holds &= rows["wrong_of_last_5"] >= wrong_of_last_5
     return Condition(rows, holds, observed, threshold, n, window, evidence=5)
 
