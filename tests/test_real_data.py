@@ -40,7 +40,7 @@ def backfilled(home: Path, source: str, every: str) -> Settings:
 
 
 def pseudonym(settings: Settings, namespace: str, user_id: str) -> str:
-    key = bytes.fromhex(settings.key_path.read_text().strip())
+    key = settings.key_path.read_bytes().strip()
     digest = hmac.new(key, f"{namespace}\x1f{user_id}".encode(), hashlib.sha256).hexdigest()[:32]
     return "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:]))
 
@@ -203,18 +203,26 @@ def test_oulad_first_assignments_were_missing(oulad: Settings, assessments: dict
         about = assessments[row["id_assessment"]]
         day = starts_on(about["code_presentation"]) + timedelta(days=int(row["date_submitted"]))
         submitted[pseudonym(oulad, "oulad", row["id_student"]), row["id_assessment"]] = day
+    registered = {
+        (
+            pseudonym(oulad, "oulad", row["id_student"]),
+            f"{row['code_module']}-{row['code_presentation']}",
+        ): row["date_registration"]
+        for row in rows_of("studentRegistration")
+    }
     for row in evidence(oulad, "first_assignment_missing"):
         about = assessments[row["subject_id"]]
         course = f"{about['code_module']}-{about['code_presentation']}"
         assert course == row["course_id"]
         due = starts_on(about["code_presentation"]) + timedelta(days=int(about["date"]))
         assert (row["fired_at"] - timedelta(days=7)).date() == due
-        first = min(
+        joined = registered[row["learner_id"], course]
+        dates = [
             int(a["date"])
             for a in assessments.values()
-            if a["date"] not in ("", "?")
-            and f"{a['code_module']}-{a['code_presentation']}" == course
-        )
+            if f"{a['code_module']}-{a['code_presentation']}" == course and a["date"] not in "?"
+        ]
+        first = min(d for d in dates if joined in ("", "?") or d >= int(joined))
         assert int(about["date"]) == first
         came = submitted.get((row["learner_id"], row["subject_id"]))
         assert came is None or came > row["fired_at"].date()
