@@ -4,7 +4,7 @@ import logging
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from flows.progress import hour_progress, tick_progress
 from tutorflow.errors import TutorflowError
 from tutorflow.hours import Tick, parse_instant
 from tutorflow.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from flows.hour import RunReport
 
 EXIT_ERROR = 2
 EXIT_BLOCKED = 3
@@ -140,6 +143,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Decide and check, but publish nothing.")
     ] = False,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Build all marts anew from what landed.")
+    ] = False,
 ) -> None:
     """Run the hour: pull, build, decide every tick since the last, check, publish.
 
@@ -149,7 +155,6 @@ def run(
     `tutorflow run --accept candidates.alert_storm --reason 'exam week'`
     """
     from flows.hour import run_hour
-    from flows.report import as_line
 
     settings = _settings(context)
     if bool(accept) != bool(reason):
@@ -162,13 +167,18 @@ def run(
         wait_seconds=wait,
         on_wait=_tell_wait,
         is_dry=dry_run,
+        full_refresh=full_refresh,
     )
-    _finish(as_line(report), report.is_blocked)
+    _finish(report)
 
 
-def _finish(line: str, is_blocked: bool) -> None:
-    (err if is_blocked else out).print(line, markup=False, soft_wrap=True)
-    if is_blocked:
+def _finish(report: "RunReport") -> None:
+    from flows.report import as_line, source_faults
+
+    for fault in source_faults(report):
+        err.print(fault, markup=False, soft_wrap=True)
+    (err if report.is_blocked else out).print(as_line(report), markup=False, soft_wrap=True)
+    if report.is_blocked:
         raise typer.Exit(EXIT_BLOCKED)
 
 
@@ -194,7 +204,6 @@ def backfill(
     **Example:** `tutorflow backfill --from 2026-01-05 --every day`
     """
     from flows.history import run_backfill
-    from flows.report import as_line
 
     settings = _settings(context)
     with tick_progress(err) as on_progress:
@@ -209,7 +218,7 @@ def backfill(
             on_wait=_tell_wait,
             on_progress=on_progress,
         )
-    _finish(as_line(report), report.is_blocked)
+    _finish(report)
 
 
 def _tick(text: str) -> Tick:

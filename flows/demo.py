@@ -1,4 +1,8 @@
-"""The demo: a simulated programme, run the way a real one is, in a folder of its own."""
+"""The demo: a simulated programme, run the way a real one is, in a folder of its own.
+
+Its coaches act: once a week each works through the front of the queue, and the simulated learners
+feel it. So the queue that is shown at the end is what a programme in use would see.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -8,11 +12,11 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.history import run_backfill
-from flows.hour import run_hour
-from flows.progress import tick_progress
+from flows.hour import RunReport, run_hour
 from flows.report import as_line
 from tutorflow import publish
 from tutorflow.errors import TutorflowError
+from tutorflow.privacy.pseudonyms import source_users
 from tutorflow.settings import CONFIG_NAME, Settings, load_settings
 from tutorflow.simulate import Programme, SimulationConfig
 from tutorflow.simulate.delivery import write_events
@@ -22,6 +26,15 @@ _MARK = ".tutorflow-demo"
 _WEEKS_BEFORE = 4
 _FIRST_HOUR, _LAST_HOUR = 8, 18
 _QUEUE_ROWS = 5
+_CONTACTS_PER_WEEK = 25  # of one coach
+
+# What a coach does about an alert of each layer, among the kinds of help the simulation knows.
+_HELP = {
+    "content": "worked_example",
+    "confidence": "confidence_reset",
+    "compliance": "live_checkin",
+    "safety": "family_contact",
+}
 
 _CONFIGURATION = """\
 # The demo's programme: files of whole days, and of single hours for the last day.
@@ -56,42 +69,73 @@ def run_demo(folder: Path, learners: int, seed: int, now: datetime, out: Console
     write_roster(programme, folder / "roster")
 
     today = datetime.combine(last_day, time(), UTC)
-    out.print(f"Simulating {learners} learners from {config.start} to {last_day} (seed {seed}) ...")
-    rows = sum(_write(programme, folder, day) for day in _days(config.starts_at, today))
-    out.print(f"{rows:,} events. Deciding {(today - config.starts_at).days} days, one by one ...")
-    with tick_progress(out) as on_progress:
-        report = run_backfill(settings, None, None, "day", today, on_progress=on_progress)
-    out.print(as_line(report), soft_wrap=True)
+    out.print(f"{learners} simulated learners from {config.start} to {last_day}, seed {seed}.")
+    for week, end in enumerate(_week_ends(config.starts_at, today), start=1):
+        with out.status(f"Week {week}, a decision per day ..."):
+            for day in _days(programme.advanced_to, end):
+                _write(programme, folder, day)
+            report = run_backfill(settings, None, None, "day", end)
+        _say(out, report)
+        if end < today:
+            _coaches_act(settings, programme, end)
 
-    out.print(f"Now {last_day:%A}, hour by hour ...")
     for hour in range(_FIRST_HOUR, _LAST_HOUR + 1):
         moment = today + timedelta(hours=hour)
-        _write(programme, folder, moment)
-        out.print(as_line(run_hour(settings, None, moment)), soft_wrap=True)
+        with out.status(f"{last_day:%A} {hour}:00 ..."):
+            _write(programme, folder, moment)
+            report = run_hour(settings, None, moment)
+        _say(out, report)
     _show(settings, moment, out)
 
 
-def _show(settings: Settings, now: datetime, out: Console) -> None:
+def _say(out: Console, report: RunReport) -> None:
+    out.print(as_line(report), markup=False, soft_wrap=True)
+    if report.is_blocked:
+        raise TutorflowError("The demo was held back by its own gate; the reason stands above.")
+
+
+def _coaches_act(settings: Settings, programme: Programme, at: datetime) -> None:
+    """Each coach helps the first learners of the own queue, from nine in the morning."""
     queue = publish.queue(settings)
-    rest = len(queue) - _QUEUE_ROWS
-    out.print()
-    shown = publish.render_queue(
+    front = queue[queue["queue_position"] <= _CONTACTS_PER_WEEK]
+    users = source_users(settings.identity_path, front["learner_id"])
+    for row in front.to_dict("records"):
+        ((_, user),) = users[row["learner_id"]]
+        moment = at + timedelta(hours=9, minutes=15 * int(row["queue_position"]))
+        programme.intervene(user, _HELP[row["layer"]], moment)
+
+
+def _show(settings: Settings, now: datetime, out: Console) -> None:
+    """The first rows of the queue, and where everything else is."""
+    queue = publish.queue(settings)
+    headline, _, rows = publish.render_queue(
         queue.head(_QUEUE_ROWS),
         width=min(out.width, 120),
         now=now,
         timezone=settings.timezone,
         color=out.is_terminal,
-    )
-    out.print(shown, markup=False, highlight=False, end="")
+    ).partition("\n")
+    if len(queue) > _QUEUE_ROWS:
+        waiting = queue["learner_id"].nunique()
+        headline = f"{waiting} learners wait for a person; the first {_QUEUE_ROWS} in the queue:"
     home = settings.home
-    if rest > 0:
-        out.print(f"\nand {rest} more: tutorflow --home {home} queue", soft_wrap=True)
+    out.out(f"\n{headline}\n{rows}", highlight=False)
+    if len(queue) > _QUEUE_ROWS:
+        out.print(f"All of them: tutorflow --home {home} queue", soft_wrap=True)
     out.print(
         f"\nCoach tools read {home / 'serving.sqlite'} (tables coach_queue, alerts, ...); analysts "
         f"read {settings.snapshot_path / 'current'}/*.parquet.\n"
         f"Next: tutorflow --home {home} status",
         soft_wrap=True,
     )
+
+
+def _week_ends(start: datetime, end: datetime) -> Iterator[datetime]:
+    """The ends of the weeks from `start`, and `end` itself."""
+    while start + timedelta(weeks=1) < end:
+        start += timedelta(weeks=1)
+        yield start
+    yield end
 
 
 def _days(start: datetime, end: datetime) -> Iterator[datetime]:

@@ -86,13 +86,14 @@ def run_hour(
     wait_seconds: float = WAIT_SECONDS,
     on_wait: Callable[[Holder], None] | None = None,
     is_dry: bool = False,
+    full_refresh: bool = False,
 ) -> RunReport:
     """Advance the programme to `as_of` (default: the end of the last whole tick before `now`).
 
     The first run ever decides that one tick; what lies before it is the backfill's. Raises
     TutorflowError when a step fails; a blocked gate is no error but the report's state. `accepted`
     maps checks to the reason for which a person accepts their failure in this run. A dry run stops
-    before publishing; its candidates lie in the home.
+    before publishing; its candidates lie in the home. `full_refresh` builds all marts anew.
     """
     target = last_whole_tick(settings, now) if as_of is None else tick_at(settings, as_of, now)
 
@@ -110,6 +111,7 @@ def run_hour(
         wait_seconds=wait_seconds,
         on_wait=on_wait,
         is_dry=is_dry,
+        full_refresh=full_refresh,
     )
 
 
@@ -142,6 +144,7 @@ def run_ticks(
     on_progress: Callable[[int, int, datetime], None] | None = None,
     batch_ticks: int = BATCH_TICKS,
     is_dry: bool = False,
+    full_refresh: bool = False,
 ) -> RunReport:
     """The story. `plan(last committed tick)` names the ticks to decide, once the marts are built.
 
@@ -160,7 +163,7 @@ def run_ticks(
     ):
         report.attempts = step(steps.pull, settings, now)
         _count_pull(report)
-        report.build = step(steps.build_marts, settings)
+        report.build = step(steps.build_marts, settings, full_refresh)
 
         ticks = list(plan(publishing.last_committed_tick(settings)))
         for start in range(0, len(ticks), batch_ticks):

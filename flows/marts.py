@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tutorflow import warehouse
 from tutorflow.errors import TutorflowError
+from tutorflow.pull.catalog import read_deliveries
 
 if TYPE_CHECKING:
     from tutorflow.settings import Settings
@@ -62,10 +63,12 @@ def build_marts(settings: "Settings", full_refresh: bool = False) -> BuildReport
     wanted = _fingerprint(settings.timezone)
     reason = _reason_for_full_refresh(settings, wanted, full_refresh)
     warehouse.register_landing(settings, all_deliveries=reason is not None)
-    pending, touched = _work_waiting(settings)
-    if reason is None and not pending and not touched:
+    pending, is_work = _work_waiting(settings)
+    if reason is None and not is_work:
+        if pending:  # deliveries of hours in which nothing happened
+            warehouse.finish_build(settings)
         elapsed = time.perf_counter() - started
-        return BuildReport(True, False, "nothing new landed", 0, elapsed)
+        return BuildReport(True, False, "nothing new landed", pending, elapsed)
 
     if reason is None:
         models = _invoke(settings, ["run"])
@@ -142,15 +145,24 @@ def _create_fingerprint_table(connection: Any) -> None:
     )
 
 
-def _work_waiting(settings: "Settings") -> tuple[int, int]:
-    """Pending deliveries, and learners left over from a run that was killed."""
+def _work_waiting(settings: "Settings") -> tuple[int, bool]:
+    """Pending deliveries, and whether they, or a run that was killed, leave something to build.
+
+    A delivery without rows changes nothing, unless it takes the place of one that had some.
+    """
     with warehouse.open_warehouse(settings) as connection:
-        row = connection.execute(
-            "select (select count(*) from landing.deliveries where state = 'pending'),"
-            " (select count(*) from landing.touched_learners)"
-        ).fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1])
+        pending = {
+            delivery_id
+            for (delivery_id,) in connection.execute(
+                "select delivery_id from landing.deliveries where state = 'pending'"
+            ).fetchall()
+        }
+        touched = connection.execute("select 1 from landing.touched_learners limit 1").fetchone()
+    is_news = any(
+        delivery.delivery_id in pending and (delivery.rows or delivery.replaces)
+        for delivery in read_deliveries(settings.catalog_path)
+    )
+    return len(pending), is_news or touched is not None
 
 
 # --- dbt ------------------------------------------------------------------------------------------

@@ -32,6 +32,19 @@ def as_line(report: RunReport) -> str:
     )
 
 
+def source_faults(report: RunReport) -> list[str]:
+    """What the sources delivered and this run could not take in, one line each."""
+    faults = []
+    for attempt in report.attempts:
+        faults += [f"{attempt.source}: {line}" for line in (attempt.error or "").splitlines()]
+        if attempt.quarantined:
+            faults.append(
+                f"{attempt.source}: {attempt.quarantined:,} rows refused; `tutorflow status` says "
+                "why"
+            )
+    return faults
+
+
 def as_markdown(report: RunReport) -> str:
     """The page of the run: rows, signals, alerts by tier, what was held, the gate, durations."""
     parts = [

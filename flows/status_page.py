@@ -12,11 +12,13 @@ from rich.text import Text
 
 from flows.lock import holder
 from tutorflow import publish
-from tutorflow.hours import to_aware_utc
-from tutorflow.pull import source_watermarks
+from tutorflow.hours import to_aware_utc, to_naive_utc
+from tutorflow.pull import read_faults, source_watermarks
 from tutorflow.settings import Settings
 
 _ROWS_SHOWN = 3
+_FAULTS_SHOWN = 10
+_FAULTS_SHOWN_FOR = timedelta(days=7)
 _STATE_STYLE = {"published": "green", "blocked": "yellow", "failed": "red"}
 
 
@@ -31,6 +33,7 @@ def status_page(settings: Settings, now: datetime) -> RenderableType:
         Text(),
         _runs(status.runs, zone, is_running=running is not None),
         _sources(settings, now, zone),
+        _faults(settings, now),
         _held(settings),
         _gate(status.failing_checks),
     ]
@@ -100,6 +103,19 @@ def _sources(settings: Settings, now: datetime, zone: ZoneInfo) -> RenderableTyp
         instant = to_aware_utc(until.to_pydatetime())
         note = "retired" if row["is_retired"] else ""
         table.add_row(row["source"], _say(instant, zone), say_age(now - instant), note)
+    return table
+
+
+def _faults(settings: Settings, now: datetime) -> RenderableType | None:
+    faults = read_faults(settings.catalog_path, to_naive_utc(now - _FAULTS_SHOWN_FOR))
+    faults = faults[faults["source"].isin([source.name for source in settings.sources])]
+    if faults.empty:
+        return None
+    table = _table("Not taken in", "source", "file, line, why")
+    for row in faults.head(_FAULTS_SHOWN).to_dict("records"):
+        table.add_row(row["source"], Text(row["said"]))
+    if len(faults) > _FAULTS_SHOWN:
+        table.add_row("", f"and {len(faults) - _FAULTS_SHOWN:,} more")
     return table
 
 

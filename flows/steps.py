@@ -22,9 +22,9 @@ def pull(settings: Settings, now: datetime) -> list[PullAttempt]:
     return pulling.pull(settings, now)
 
 
-def build_marts(settings: Settings) -> "BuildReport":
-    """Bring the marts up to date with what landed."""
-    return marts.build_marts(settings)
+def build_marts(settings: Settings, full_refresh: bool = False) -> "BuildReport":
+    """Bring the marts up to date with what landed; all of them anew, when asked to."""
+    return marts.build_marts(settings, full_refresh)
 
 
 def decide(settings: Settings, ticks: Sequence[datetime], now: datetime) -> Candidates:
