@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -145,9 +145,36 @@ def read_quarantined(path: Path) -> pd.DataFrame:
     return _read(path, "select * from quarantined_rows order by source, delivery_id, line")
 
 
-def _read(path: Path, query: str) -> pd.DataFrame:
+def read_faults(path: Path, since: datetime) -> pd.DataFrame:
+    """What is missing because of faults of the sources: `source`, `said`.
+
+    Files that the last attempt could not read, then rows refused since `since` (naive UTC), by
+    file and reason; files that have come again since are left out.
+    """
+    failed = _read(
+        path,
+        "select source, error as said from pull_attempts where error is not null and attempt_id in"
+        " (select max(attempt_id) from pull_attempts where finished_at is not null group by source)"
+        " order by source",
+    )
+    refused = _read(
+        path,
+        "select refused.source, refused.path || ':' || min(line) || ': ' || reason || case"
+        " when count(*) > 1 then ' (and ' || (count(*) - 1) || ' rows more)' else '' end as said"
+        " from quarantined_rows as refused join deliveries using (delivery_id)"
+        " where line > 0 and landed_at >= ? and not exists (select 1 from deliveries as later"
+        " where later.replaces = deliveries.delivery_id)"
+        " group by refused.source, refused.path, reason"
+        " order by count(*) desc, refused.source, refused.path, reason",
+        [to_text(since)],
+    )
+    by_line = failed.assign(said=failed["said"].str.split("\n")).explode("said")
+    return pd.concat([by_line, refused], ignore_index=True)
+
+
+def _read(path: Path, query: str, parameters: Sequence[object] = ()) -> pd.DataFrame:
     with open_catalog(path) as catalog:
-        cursor = catalog.execute(query)
+        cursor = catalog.execute(query, parameters)
         columns = [column[0] for column in cursor.description]
         return pd.DataFrame([tuple(row) for row in cursor], columns=columns)
 
