@@ -883,6 +883,16 @@ def test_a_manifest_says_up_to_when_also_if_it_comes_later(home: Path) -> None:
     assert complete_until(settings) == utc("2026-03-02T10:00")
 
 
+def test_an_hour_with_the_same_bytes_as_another_still_says_how_far_it_goes(home: Path) -> None:
+    for hour in (10, 11):
+        path = home / "in" / f"h{hour}.csv"
+        write_csv(path, [event()])
+        end = f'{{"complete_until": "2026-03-02T{hour}:00:00Z"}}'
+        path.with_name(f"{path.name}.manifest.json").write_text(end)
+        settings = settings_of(home, complete_until="manifest")
+        assert complete_until(settings) == utc(f"2026-03-02T{hour}:00")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -142,6 +142,8 @@ def _take(
                 inspection.modified_ns,
                 in_force["delivery_id"],
             )
+        # an hour without events may be the same bytes as another, but it ends later
+        _declare_end(intake, catalog, file, in_force["delivery_id"])
         return None
     replaces = known["delivery_id"] if known else None
     if replaces and _is_elsewhere(catalog, source, replaces, file, listing):
@@ -172,12 +174,22 @@ def _note_declared_end(intake: Intake, catalog: sqlite3.Connection, file: Source
         " and declared_complete_until is null",
         [intake.source.name, file.path],
     ).fetchone()
-    end = waiting and declared_end(intake.source, file, intake.settings.timezone)
+    if waiting:
+        _declare_end(intake, catalog, file, waiting["delivery_id"])
+
+
+def _declare_end(
+    intake: Intake, catalog: sqlite3.Connection, file: SourceFile, delivery_id: str
+) -> None:
+    if intake.source.complete_until == "max_event":
+        return
+    end = declared_end(intake.source, file, intake.settings.timezone)
     if end:
         with catalog:
             catalog.execute(
-                "update deliveries set declared_complete_until = ? where delivery_id = ?",
-                [to_text(end), waiting["delivery_id"]],
+                "update deliveries set declared_complete_until ="
+                " max(coalesce(declared_complete_until, ''), ?) where delivery_id = ?",
+                [to_text(end), delivery_id],
             )
 
 
