@@ -39,8 +39,8 @@ sql: ## sqlfluff over the dbt project
 pytest: ## the tests alone
 	$(BIN)/python -m pytest
 
-bench: ## measure the pipeline at growing sizes (minutes; see bench/)
-	$(BIN)/python -m bench
+bench: ## measure the pipeline at growing sizes (minutes; see tests/bench)
+	$(BIN)/python -m tests.bench
 
 lock: ## resolve the dependencies again and write requirements.lock with hashes
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras \
