@@ -53,7 +53,7 @@ WRONG = [
     ("when: {misses: 3}", "when: {}", "give one of misses, in_a_row"),
     ("when: {days: 14, below_cohort", "when: {days: 29, below_cohort", "less than or equal to 28"),
     ("when: {times: 2, days: 7}", "when: {times: 2, days: 15}", "less than or equal to 14"),
-    ("when: {drop: 0.2}", "when: {drop: 20}", "less than 1"),
+    ("when: {points: 20}", "when: {points: 200}", "less than or equal to 100"),
     ("code: A1\n", "code: A1\n    colour: red\n", "unknown key; did"),
     ("layer: content\n    title: Repeated", "layer: contents\n    title: Repeated", "'content'"),
     ("alert_tier: 1\n        when: {misses", "alert_tier: 5\n        when: {misses", "equal to 4"),

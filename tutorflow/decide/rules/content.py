@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tutorflow.decide.rule import Condition, Count, OfTen, Share, rule
+from tutorflow.decide.rule import Condition, Count, OfTen, Score, Share, rule
 
 SKILL = ("learner_id", "course_id", "skill_id")
 
@@ -83,16 +83,17 @@ def wheel_spinning(
 
 
 @rule(mart="responses", needs=("response_submitted",))
-def accuracy_decline(responses: pd.DataFrame, *, drop: Share = 0.2) -> Condition:
-    """The last 20 answers are clearly worse than the learner's own 40 before."""
+def accuracy_decline(responses: pd.DataFrame, *, points: Score = 20) -> Condition:
+    """The last 20 answers are clearly worse than the own 40 before, in percentage points."""
     rows = responses
     # rounded: 0.7 - 0.5 is a hair below 0.2
-    observed = (rows["accuracy_of_previous_40"] - rows["accuracy_of_last_20"]).round(9)
+    lost = rows["accuracy_of_previous_40"] - rows["accuracy_of_last_20"]
+    observed = (100 * lost).round(7)
     return Condition(
         rows,
-        (observed >= drop).fillna(False),
+        (observed >= points).fillna(False),
         observed,
-        drop,
+        points,
         pd.Series(60, index=rows.index),
         "last 20 answers against the 40 before",
         evidence=20,
