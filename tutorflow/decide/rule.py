@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import ConfigDict, Field, TypeAdapter, create_model, model_validator
 
 Count = Annotated[int, Field(ge=1, le=1000)]
+Points = Annotated[float, Field(gt=0, le=100)]  # percentage points
 Share = Annotated[float, Field(gt=0, lt=1)]
 OfTen = Annotated[int, Field(ge=1, le=10)]
 OfFive = Annotated[int, Field(ge=0, le=5)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tutorflow.decide.rule import Condition, Count, OfTen, Score, Share, rule
+from tutorflow.decide.rule import Condition, Count, OfTen, Points, Share, rule
 
 SKILL = ("learner_id", "course_id", "skill_id")
 
@@ -83,7 +83,7 @@ def wheel_spinning(
 
 
 @rule(mart="responses", needs=("response_submitted",))
-def accuracy_decline(responses: pd.DataFrame, *, points: Score = 20) -> Condition:
+def accuracy_decline(responses: pd.DataFrame, *, points: Points = 20) -> Condition:
     """The last 20 answers are clearly worse than the own 40 before, in percentage points."""
     rows = responses
     # rounded: 0.7 - 0.5 is a hair below 0.2
