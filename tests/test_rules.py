@@ -118,6 +118,9 @@ class TestRepeatedMisses:
         rows = [*answers("xx"), *answers("xx", at="09:10", attempt=2)]
         assert fired("repeated_misses", responses=rows) == []
 
+    def test_answers_without_a_skill_do_not_count(self) -> None:
+        assert fired("repeated_misses", responses=answers("xxxx", skill=None)) == []
+
     def test_it_fires_once_while_it_holds_and_again_after_it_was_false(self) -> None:
         level = {"alert_tier": 2, "when": {"in_a_row": 4}}
         assert fired("repeated_misses", level, responses=answers("xxxxxxx")) == [(2, "ana-4")]

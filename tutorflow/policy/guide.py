@@ -185,9 +185,9 @@ def _wheel_spinning(*, opportunities: int, correct_in_a_row: int, mastered_at: f
     )
 
 
-def _accuracy_decline(*, drop: float) -> str:
+def _accuracy_decline(*, points: float) -> str:
     return (
-        f"the share of right answers among the last 20 is {100 * drop:g} or more percentage points "
+        f"the share of right answers among the last 20 is {points:g} or more percentage points "
         "below that of the learner's own 40 answers before (from 60 answers on)"
     )
 
