@@ -7,14 +7,22 @@ import random
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 from builders import COURSE, DAY_0, Fold, hours, minutes, on, policy, recovery, signal
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from tutorflow.decide import candidates, open_state
 from tutorflow.decide.alerts import Alert, RecoveryEvent, Signal, queue_key
 from tutorflow.decide.working_time import Coach
+from tutorflow.publish import read_table, tables
+from tutorflow.publish.database import writing
+from tutorflow.settings import Settings, load_settings
 
 MONDAY_10 = on(0, "10:00")
 NINE_THIRTY = on(0, "09:30")
@@ -214,6 +222,12 @@ def test_evidence_undone_earlier_counts_as_settled() -> None:
 def test_a_removed_rule_closes_its_alerts() -> None:
     fold = Fold().tick(MONDAY_10, signal(at=NINE_THIRTY))
     fold.policy = policy(rules={"repeated_misses": None})
+    assert fold.tick(on(0, "11:00")).alert().close_reason == "rule_retired"
+
+
+def test_a_disabled_rule_closes_its_alerts_too() -> None:
+    fold = Fold().tick(MONDAY_10, signal(at=NINE_THIRTY))
+    fold.policy = policy(rules={"repeated_misses": {"enabled": False}})
     assert fold.tick(on(0, "11:00")).alert().close_reason == "rule_retired"
 
 
@@ -487,10 +501,8 @@ LEARNERS = ["ana", "ben", "cem", "dua", "eli", "fay"]
 Stream = list[Signal | RecoveryEvent]
 
 
-@st.composite
-def streams(draw: st.DrawFn) -> Stream:
-    """Two weeks of signals and recoveries of six learners, a few of them at the same instant."""
-    chance = random.Random(draw(st.integers(0, 2**32)))
+def random_stream(chance: random.Random) -> Stream:
+    """Two weeks of signals and recoveries of six learners, many of them on a few busy days."""
     events: Stream = []
     seen = set()
     busy = [chance.randrange(14) for _ in range(5)]
@@ -512,6 +524,9 @@ def streams(draw: st.DrawFn) -> Stream:
     return events
 
 
+streams = st.integers(0, 2**32).map(lambda seed: random_stream(random.Random(seed)))
+
+
 def at_of(event: Signal | RecoveryEvent) -> datetime:
     return event.fired_at if isinstance(event, Signal) else event.at
 
@@ -523,7 +538,9 @@ def by_tick(events: Stream) -> list[tuple[datetime, Stream]]:
 
 
 SMALL = policy(
-    cooldown_hours={"content": 96, "compliance": 96}, capacity={"reserved_share_for_tier_3": 0.4}
+    reopen_grace_hours=12,
+    cooldown_hours={"content": 120, "confidence": 120, "compliance": 120},
+    capacity={"reserved_share_for_tier_3": 0.4},
 )
 
 
@@ -567,11 +584,11 @@ def check_invariants(fold: Fold, now: datetime) -> None:
     assert all(a.opened_at <= now for a in alerts)
 
 
-FEW = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = examples(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @FEW
-@given(streams())
+@given(streams)
 def test_every_signal_ends_in_exactly_one_way_or_waits_in_the_ledger(events: Stream) -> None:
     fold = run(events)
     signals = {e.signal_id: e for e in events if isinstance(e, Signal)}
@@ -624,7 +641,7 @@ def outcome(fold: Fold) -> dict[str, object]:
 
 
 @FEW
-@given(streams(), st.randoms(use_true_random=False))
+@given(streams, st.randoms(use_true_random=False))
 def test_the_order_of_the_input_changes_nothing(events: Stream, chance: random.Random) -> None:
     shuffled = chance.sample(events, len(events))
     one, other = run(events), run(shuffled)
@@ -634,7 +651,7 @@ def test_the_order_of_the_input_changes_nothing(events: Stream, chance: random.R
 
 
 @FEW
-@given(streams(), st.integers(1, 60))
+@given(streams, st.integers(1, 60))
 def test_carrying_the_state_over_equals_running_in_one_go(events: Stream, cut: int) -> None:
     """The second run starts from a copy of the state, with empty changes, as after a restart."""
     whole = run(events)
@@ -654,6 +671,55 @@ def test_carrying_the_state_over_equals_running_in_one_go(events: Stream, cut: i
     expected = outcome(whole)
     for name in ("alerts", "signals", "holds"):
         assert joined[name] == expected[name]
+
+
+def commit(home: Settings, fold: Fold) -> None:
+    """Write what the fold changed into the serving database, as a publish does."""
+    changes = fold.changes
+    rows: dict[str, list[dict[str, Any]]] = {
+        "alerts": [candidates._alert_row(a, fold.policy) for a in changes.alerts.values()],
+        "alert_evidence": [
+            candidates._evidence_row(a, e) for a in changes.alerts.values() for e in a.evidence
+        ],
+        "signals": [
+            {**s._asdict(), "recorded_at": at, "disposition": became, "alert_id": alert_id}
+            for s, at, became, alert_id in changes.dispositions.values()
+        ],
+        "suppressions": [hold.__dict__ for hold in changes.holds.values()],
+    }
+    with writing(home) as connection:
+        for name, some in rows.items():
+            tables.upsert(connection, name, candidates.fit(name, some))
+
+
+def restarted(home: Settings, fold: Fold, at: datetime) -> Fold:
+    """A fold that knows of the past what the serving database knows."""
+    commit(home, fold)
+    opened = open_state.load(home, fold.policy, at)
+    opened.use_coaches({fold.coach.coach_id: fold.coach})
+    opened.remember_signals(home, DAY_0)
+    return replace(small_programme(), state=opened.state)
+
+
+@pytest.mark.parametrize("seed", [52])
+def test_a_restart_out_of_the_serving_database_changes_nothing(seed: int, tmp_path: Path) -> None:
+    events = random_stream(random.Random(seed))
+    homes = []
+    for restart_every in (None, 7):
+        folder = tmp_path / str(restart_every)
+        folder.mkdir()
+        (folder / "tutorflow.yml").write_text("sources: []\n")
+        homes.append(load_settings(folder))
+        fold = small_programme()
+        for number, (end, some) in enumerate(by_tick(events)):
+            if restart_every and number % restart_every == 0:
+                fold = restarted(homes[-1], fold, end - hours(6))
+            fold.tick(end, *some)
+        commit(homes[-1], fold)
+    for name in ("alerts", "alert_evidence", "signals", "suppressions"):
+        one, other = (read_table(home, name) for home in homes)
+        assert len(one) > 0
+        pd.testing.assert_frame_equal(one, other)
 
 
 def test_the_queue_does_not_depend_on_the_machine_s_time_zone(
