@@ -204,20 +204,25 @@ def _tick_inputs(
     inputs = [TickInput(end) for end in ends]
     held = {hold.signal_id for hold in state.holds.values()}
     effective = datetime.combine(policy.effective_from, datetime.min.time())
-    for row in rows_of(found.signals):
+    unknown = found.signals[~found.signals["signal_id"].isin(list(state.recorded))]
+    for row in rows_of(unknown[unknown["fired_at"] >= effective]):
         signal = Signal(**{**row._asdict(), "fired_at": row.fired_at.to_pydatetime()})
-        if signal.signal_id in state.recorded or signal.fired_at < effective:
-            continue
         index = bisect_right(ends, signal.fired_at)
         is_absence = RULES[signal.rule_id].is_absence
         if is_absence and watermark(signal.rule_id, signal.course_id, ends[-1]) < signal.fired_at:
-            if signal.signal_id not in held:
+            if signal.signal_id in held:
+                state.late[signal.signal_id] = signal
+            else:
                 inputs[index].held.append(signal)
         else:
             inputs[index].signals.append(signal)
     concerned = {*found.signals["learner_id"], *(key[0] for key in state.alerts)}
     concerned |= {hold.learner_id for hold in state.holds.values()}
-    heard = found.recoveries[found.recoveries["learner_id"].isin(list(concerned))]
+    recoveries = found.recoveries
+    # What happened before the first tick has been heard, but for late events and held signals.
+    again = late | {hold.learner_id for hold in state.holds.values()}
+    is_new = (recoveries["at"] >= first) | recoveries["learner_id"].isin(list(again))
+    heard = recoveries[is_new & recoveries["learner_id"].isin(list(concerned))]
     for row in rows_of(heard):
         event = RecoveryEvent(
             row.kind,
@@ -274,11 +279,14 @@ def _facts(
         ignore_index=True,
     ).sort_values(["at", "learner_id", "course_id"], kind="stable")
     is_late = True if late is None else rows["learner_id"].isin(list(late))
-    is_news = (rows["at"] >= first) | is_late
-    before = rows[~is_news].groupby(["learner_id", "course_id"], as_index=False).last()
-    prior = [_fact(row) for row in rows_of(before)]
+    rows["is_news"] = (rows["at"] >= first) | is_late
+    # Of what was before, the last word on each learner is enough.
+    is_before = rows["at"] < first
+    last = rows[is_before].groupby(["learner_id", "course_id"], as_index=False).last()
+    prior = [_fact(row) for row in rows_of(last[~last["is_news"].astype(bool)])]
     news: list[list[Fact]] = [[] for _ in ends]
-    for row in rows_of(rows[is_news & (rows["at"] < ends[-1])]):
+    fresh = pd.concat([last[last["is_news"].astype(bool)], rows[~is_before]])
+    for row in rows_of(fresh[fresh["at"] < ends[-1]]):
         fact = _fact(row)
         news[bisect_right(ends, fact.at)].append(fact)
     return prior, news
