@@ -24,6 +24,7 @@ def pull(settings: Settings, now: datetime) -> list[PullAttempt]:
 
 def build_marts(settings: Settings, full_refresh: bool = False) -> "BuildReport":
     """Bring the marts up to date with what landed; all of them anew, when asked to."""
+    warehouse.settle(settings, publishing.last_committed_tick(settings))
     return marts.build_marts(settings, full_refresh)
 
 
@@ -45,6 +46,7 @@ def check(
 
 def publish(settings: Settings, candidates: Candidates, verdict: Verdict, run: Run) -> None:
     """Make the candidates visible in one transaction."""
+    warehouse.begin_decide(settings, candidates.as_of)
     publishing.publish(settings, candidates, verdict, run)
     warehouse.finish_decide(settings, candidates.as_of)
 

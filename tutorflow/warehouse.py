@@ -44,6 +44,7 @@ create table if not exists landing.touched_learners (
 create table if not exists landing.undecided_learners (
     learner_id uuid, earliest_at timestamp, latest_at timestamp
 );
+create table if not exists landing.deciding (as_of timestamp);
 """
 
 
@@ -193,22 +194,48 @@ def finish_build(settings: Settings) -> None:
         warehouse.execute("drop table merged_learners")
 
 
+def begin_decide(settings: Settings, as_of: datetime) -> None:
+    """Before a tick is committed: note which, for `settle`, should this process end right after."""
+    with open_warehouse(settings) as warehouse, transaction(warehouse):
+        warehouse.execute("delete from landing.deciding")
+        warehouse.execute("insert into landing.deciding values (?)", [to_naive_utc(as_of)])
+
+
 def finish_decide(settings: Settings, as_of: datetime) -> None:
     """After a committed tick: what was built is decided, learners decided up to `as_of` are done.
 
     A learner stays undecided while rows reach to within an hour of `as_of` or beyond it, from
     `as_of` on.
     """
-    naive = to_naive_utc(as_of)
     with open_warehouse(settings) as warehouse, transaction(warehouse):
-        warehouse.execute("update landing.deliveries set state = 'decided' where state = 'built'")
-        warehouse.execute(
-            "delete from landing.undecided_learners where latest_at + interval 1 hour < ?", [naive]
-        )
-        warehouse.execute(
-            "update landing.undecided_learners set earliest_at = ? where earliest_at < ?",
-            [naive, naive],
-        )
+        _mark_decided(warehouse, to_naive_utc(as_of))
+
+
+def settle(settings: Settings, committed: datetime | None) -> None:
+    """Before anything is built: finish what a process that was killed after its commit did not.
+
+    `committed` is the last committed tick.
+    """
+    if not settings.warehouse_path.exists():
+        return
+    with open_warehouse(settings) as warehouse, transaction(warehouse):
+        warehouse.execute(_LANDING_SCHEMA)
+        begun = warehouse.execute("select as_of from landing.deciding").fetchone()
+        if begun and committed is not None and begun[0] <= to_naive_utc(committed):
+            _mark_decided(warehouse, begun[0])
+        warehouse.execute("delete from landing.deciding")
+
+
+def _mark_decided(warehouse: duckdb.DuckDBPyConnection, as_of: datetime) -> None:
+    warehouse.execute("update landing.deliveries set state = 'decided' where state = 'built'")
+    warehouse.execute(
+        "delete from landing.undecided_learners where latest_at + interval 1 hour < ?", [as_of]
+    )
+    warehouse.execute(
+        "update landing.undecided_learners set earliest_at = ? where earliest_at < ?",
+        [as_of, as_of],
+    )
+    warehouse.execute("delete from landing.deciding")
 
 
 @contextmanager
