@@ -394,6 +394,11 @@ class TestInactive:
             (3, "2026-03-04"),
         ]
 
+    def test_a_source_of_whole_days_counts_from_the_end_of_the_day(self) -> None:
+        last = "23:59:59.999999"
+        rows = calendar(active=[0, 1, 2], at=last)
+        assert fired_on("inactive", calendar=rows) == [(2, on(9, last)), (3, on(16, last))]
+
     def test_coming_back_at_the_last_moment_is_in_time(self) -> None:
         def back(at: str) -> list[Row]:
             rows = calendar(active=[0, 1, 2], until=9)
