@@ -26,13 +26,18 @@
     ) }}
 {% endmacro %}
 
-{# Of tables that keep every delivery: a delivery read again after a killed run replaces itself. #}
-{% macro get_incremental_replace_deliveries_sql(arguments) %}
+{# Of staging tables that keep what landed, each delivery until another one replaces it. A delivery
+   read again after a killed run replaces itself. #}
+{% macro get_incremental_keep_deliveries_sql(arguments) %}
     {%- set columns = get_quoted_csv(arguments['dest_columns'] | map(attribute='name')) -%}
-    delete from {{ arguments['target_relation'] }}
-    where {{ arguments['unique_key'] }} in (
-        select {{ arguments['unique_key'] }} from {{ arguments['temp_relation'] }}
-    );
+    delete from {{ arguments['target_relation'] }} as kept
+    where
+        delivery_id in (select delivery_id from {{ arguments['temp_relation'] }})
+        or exists (
+            select 1
+            from {{ landed_deliveries() }} as deliveries
+            where deliveries.source = kept.source and deliveries.replaces = kept.delivery_id
+        );
 
     insert into {{ arguments['target_relation'] }} ({{ columns }})
     select {{ columns }} from {{ arguments['temp_relation'] }};

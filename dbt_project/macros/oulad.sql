@@ -49,7 +49,7 @@
                     and deliveries.replaces is not null
             )
             and event_id not in (select event_id from superseded_events)
-            and event_id not in (select event_id from {{ ref('stg_oulad__coursework') }});
+            and event_id not in (select event_id from {{ ref('int_oulad_coursework_dated') }});
 
         delete from {{ this }} where event_id in (select event_id from superseded_events);
 

@@ -72,9 +72,9 @@ cut as (
 sessioned as (
     select
         *,
-        max(case when starts_session then event_number end) over learner_so_far
+        {{ last_known('case when starts_session then event_number end') }} over learner_so_far
             as session_start_number,
-        max(case when starts_session then previous_at end) over learner_so_far
+        {{ last_known('case when starts_session then previous_at end') }} over learner_so_far
             as previous_session_ended_at
     from cut
     window learner_so_far as (

@@ -1,3 +1,5 @@
+{{ config(materialized='view') }}
+
 -- One shape for all sources. A verb without a known event type is counted in unmapped_verbs.
 with
 
@@ -19,7 +21,7 @@ oulad as (
     select
         event_id, source, delivery_id, delivery_row, learner_id, source_verb, event_type,
         occurred_on, due_on, landed_at, course_id, item_id, score, 1 as event_count, actor
-    from {{ ref('stg_oulad__coursework') }}
+    from {{ ref('int_oulad_coursework_dated') }}
 ),
 
 -- Where only days are known, an event stands at the start of its day.

@@ -26,16 +26,13 @@ sequences as (
     select
         responses.learner_number,
         skills.skill_number,
-        list(
-            {
-                'event_number': responses.event_number,
-                'is_correct': responses.is_correct,
-                'is_unaided': responses.is_unaided,
-                'is_primary': skills.is_primary,
-                'activity_date': {{ local_date('responses.occurred_at') }}
-            }
-            order by responses.event_number
-        ) as answers
+        {{ list_of_rows({
+            'event_number': 'responses.event_number',
+            'is_correct': 'responses.is_correct',
+            'is_unaided': 'responses.is_unaided',
+            'is_primary': 'skills.is_primary',
+            'activity_date': local_date('responses.occurred_at'),
+        }) }} as answers
     from responses
     inner join skills on responses.context_number = skills.context_number
     group by responses.learner_number, skills.skill_number
@@ -75,11 +72,12 @@ assessed as (
 running as (
     select
         *,
-        coalesce(max(case when is_correct then opportunity end) over so_far, 0) as last_correct,
-        coalesce(max(case when not is_correct then opportunity end) over so_far, 0) as last_wrong,
-        coalesce(
-            max(case when not (is_correct and is_unaided) then opportunity end) over so_far, 0
-        ) as last_not_unaided_correct,
+        {{ last_known('case when is_correct then opportunity end') }} over so_far
+            as last_correct,
+        {{ last_known('case when not is_correct then opportunity end') }} over so_far
+            as last_wrong,
+        {{ last_known('case when not (is_correct and is_unaided) then opportunity end') }}
+            over so_far as last_not_unaided_correct,
         count(*) filter (where is_correct) over so_far as correct_count,
         count(*) filter (where not is_correct) over last_10 as misses_of_last_10,
         count(*) filter (where is_correct and is_unaided) over last_3
@@ -110,11 +108,11 @@ select
     activity_date,
     cast(opportunity as integer) as opportunity,
     cast(correct_count as integer) as correct_count,
-    cast(opportunity - last_correct as integer) as consecutive_wrong,
-    cast(opportunity - last_wrong as integer) as consecutive_correct,
-    cast(opportunity - last_not_unaided_correct as integer) as consecutive_unaided_correct,
+    cast(opportunity - coalesce(last_correct, 0) as integer) as consecutive_wrong,
+    cast(opportunity - coalesce(last_wrong, 0) as integer) as consecutive_correct,
+    cast(opportunity - coalesce(last_not_unaided_correct, 0) as integer) as consecutive_unaided_correct,
     cast(
-        max(opportunity - last_wrong) over (
+        max(opportunity - coalesce(last_wrong, 0)) over (
             partition by learner_number, skill_number order by opportunity
             rows between unbounded preceding and current row
         ) as integer

@@ -14,7 +14,7 @@ contexts as (
 ),
 
 -- A response without an item is an item of its own.
-item_events as (
+visits as (
     select
         events.learner_number,
         events.event_number,
@@ -27,81 +27,117 @@ item_events as (
         events.response_seconds,
         contexts.module_number,
         coalesce(contexts.item_number, -events.event_number) as item_number,
-        event_types.event_type = 'item_presented' as is_presentation,
-        event_types.event_type = 'hint_requested' as is_hint,
-        event_types.event_type in ('hint_requested', 'explanation_viewed') as is_help,
         event_types.event_type = 'response_submitted' as is_response
     from events
     inner join event_types on events.event_rank = event_types.event_rank
     inner join contexts on events.context_number = contexts.context_number
     where
-        event_types.event_type in ('item_presented', 'hint_requested', 'explanation_viewed')
+        event_types.event_type = 'item_presented'
         or (event_types.event_type = 'response_submitted' and events.is_correct is not null)
 ),
 
-helped as (
+preceded as (
     select
         *,
-        count(*) filter (where is_hint) over module_so_far as hints_in_module,
-        count(*) filter (where is_hint) over item_so_far as hints_on_item,
-        count(*) filter (where is_help) over item_so_far as helps_on_item
-    from item_events
-    window
-        module_so_far as (
-            partition by learner_number, module_number order by event_number
-            rows between unbounded preceding and current row
-        ),
-        item_so_far as (
-            partition by learner_number, item_number order by event_number
-            rows between unbounded preceding and current row
-        )
+        {{ last_known('case when not is_response then event_number end') }} over item_before
+            as presented_number,
+        {{ last_known('case when is_response then event_number end') }} over item_before
+            as answered_number,
+        count(*) filter (where is_response) over item_before as responses_before
+    from visits
+    window item_before as (
+        partition by learner_number, item_number order by event_number
+        rows between unbounded preceding and 1 preceding
+    )
 ),
 
--- Presentations and responses alone: help counts from the one before.
-visited as (
+-- Attempts are counted anew after a presentation and in another session.
+responses as (
     select
         *,
-        hints_on_item - coalesce(lag(hints_on_item) over item, 0) as hints_used,
-        helps_on_item - coalesce(lag(helps_on_item) over item, 0) = 0 as is_unaided,
-        coalesce(lag(is_presentation) over item, true)
-        or lag(session_start_number) over item <> session_start_number as starts_over,
-        count(*) filter (where is_response) over item as responses_on_item
-    from helped
-    where is_presentation or is_response
-    window item as (partition by learner_number, item_number order by event_number)
+        greatest(coalesce(presented_number, 0), coalesce(answered_number, 0)) as visited_number,
+        answered_number is null
+        or answered_number < coalesce(presented_number, 0)
+        or answered_number < session_start_number as starts_over
+    from preceded
+    where is_response
 ),
 
 counted as (
     select
         *,
         coalesce(attempt_number = 1, starts_over) as is_first_attempt,
-        max(case when starts_over then responses_on_item end) over item_so_far as starts_over_at
-    from visited
-    where is_response
+        {{ last_known('case when starts_over then responses_before end') }} over item_so_far
+            as responses_before_start,
+        {{ last_known(
+            'case when coalesce(attempt_number = 1, starts_over) then event_number end'
+        ) }} over item_so_far as first_attempt_number
+    from responses
     window item_so_far as (
         partition by learner_number, item_number order by event_number
         rows between unbounded preceding and current row
     )
+),
+
+helps as (
+    select
+        events.learner_number,
+        events.event_number,
+        contexts.item_number,
+        contexts.module_number,
+        event_types.event_type = 'hint_requested' as is_hint
+    from events
+    inner join event_types on events.event_rank = event_types.event_rank
+    inner join contexts on events.context_number = contexts.context_number
+    where event_types.event_type in ('hint_requested', 'explanation_viewed')
+),
+
+helps_of_items as (
+    select
+        learner_number,
+        item_number,
+        list(event_number) as helps,
+        list(event_number) filter (where is_hint) as hints
+    from helps
+    group by learner_number, item_number
+),
+
+hints_of_modules as (
+    select
+        learner_number,
+        module_number,
+        list(event_number) as hints
+    from helps
+    where is_hint
+    group by learner_number, module_number
 )
 
 select
-    learner_number,
-    event_number,
-    max(case when is_first_attempt then event_number end) over (
-        partition by learner_number, item_number order by event_number
-        rows between unbounded preceding and current row
-    ) as first_attempt_number,
-    session_start_number,
-    context_number,
-    event_id,
-    occurred_at,
+    counted.learner_number,
+    counted.event_number,
+    counted.first_attempt_number,
+    counted.session_start_number,
+    counted.context_number,
+    counted.event_id,
+    counted.occurred_at,
     cast(
-        coalesce(attempt_number, responses_on_item - starts_over_at + 1) as integer
+        coalesce(
+            counted.attempt_number,
+            counted.responses_before - counted.responses_before_start + 1
+        ) as integer
     ) as attempt_number,
-    is_first_attempt,
-    is_correct,
-    is_unaided,
-    cast(hints_used as integer) as hints_used,
-    cast(hints_in_module as integer) as hints_in_module,
-    response_seconds
+    counted.is_first_attempt,
+    counted.is_correct,
+    {{ count_between('helps_of_items.helps', 'counted.visited_number', 'counted.event_number') }} = 0
+        as is_unaided,
+    {{ count_between('helps_of_items.hints', 'counted.visited_number', 'counted.event_number') }}
+        as hints_used,
+    {{ count_between('hints_of_modules.hints', '0', 'counted.event_number') }} as hints_in_module,
+    counted.response_seconds
 from counted
+left join helps_of_items
+    on counted.learner_number = helps_of_items.learner_number
+    and counted.item_number = helps_of_items.item_number
+left join hints_of_modules
+    on counted.learner_number = hints_of_modules.learner_number
+    and counted.module_number = hints_of_modules.module_number

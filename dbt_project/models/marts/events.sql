@@ -1,4 +1,4 @@
--- depends_on: {{ ref('stg_oulad__coursework') }}
+-- depends_on: {{ ref('int_oulad_coursework_dated') }}
 {{ config(
     incremental_strategy='append_new_events',
     unique_key=none,

@@ -1,4 +1,4 @@
-{{ config(incremental_strategy='replace_deliveries', unique_key='delivery_id') }}
+{{ config(incremental_strategy='delete+insert', unique_key='delivery_id') }}
 
 with
 

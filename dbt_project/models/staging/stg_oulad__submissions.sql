@@ -1,9 +1,3 @@
-{{ config(
-    materialized='incremental',
-    incremental_strategy='replace_deliveries',
-    unique_key='delivery_id',
-) }}
-
 select
     _source as source,
     _delivery_id as delivery_id,
@@ -14,4 +8,5 @@ select
     date_submitted as submission_day,
     coalesce(is_banked, false) as is_banked,
     score
-from {{ source('landing', 'oulad_submissions') }}
+from {{ source('landing', 'oulad_submissions') }} as landed
+where {{ is_not_replaced('landed._source', 'landed._delivery_id') }}
