@@ -362,6 +362,17 @@ def policy_check(
     )
 
 
+@policy_app.command("show")
+def policy_show() -> None:
+    """Print the shipped policy file, to start one of your own from.
+
+    **Example:** `tutorflow policy show > policy.yml`
+    """
+    from tutorflow.policy.model import default_policy_path
+
+    typer.echo(default_policy_path().read_text(encoding="utf-8"), nl=False)
+
+
 @policy_app.command("guide")
 def policy_guide(
     file: Annotated[Path | None, typer.Argument(help="Default: the shipped policy.")] = None,
