@@ -37,7 +37,7 @@ sql: ## sqlfluff over the dbt project
 	@if [ -f dbt_project/.sqlfluff ]; then cd dbt_project && $(abspath $(BIN))/sqlfluff lint --processes 0 --disable-progress-bar .; fi
 
 pytest: ## the tests alone
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: ## measure the pipeline at growing sizes (minutes; see tests/bench)
 	$(BIN)/python -m tests.bench
