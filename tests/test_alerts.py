@@ -584,7 +584,7 @@ def check_invariants(fold: Fold, now: datetime) -> None:
     assert all(a.opened_at <= now for a in alerts)
 
 
-FEW = examples(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = examples(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @FEW

@@ -180,11 +180,16 @@ class TestAccuracyDecline:
         assert fired("accuracy_decline", responses=exactly) == [(2, "ana-1")]
         assert fired("accuracy_decline", responses=less) == []
 
-    @pytest.mark.parametrize("right", range(8, 41, 2))
-    def test_exactly_twenty_points_fire_at_every_level_of_accuracy(self, right: int) -> None:
-        now = (right // 2 - 4) / 20
-        rows = [response(accuracy_of_previous_40=right / 40, accuracy_of_last_20=now)]
-        assert fired("accuracy_decline", responses=rows) == [(2, "ana-1")]
+    def test_exactly_twenty_points_fire_at_every_level_of_accuracy(self) -> None:
+        rows = [
+            response(
+                f"learner {right}",
+                accuracy_of_previous_40=right / 40,
+                accuracy_of_last_20=(right // 2 - 4) / 20,
+            )
+            for right in range(8, 41, 2)
+        ]
+        assert len(fired("accuracy_decline", responses=rows)) == len(rows)
 
     def test_fewer_than_sixty_answers_do_not(self) -> None:
         assert fired("accuracy_decline", responses=answers("o" * 40 + "x" * 19)) == []

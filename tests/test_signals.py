@@ -204,7 +204,7 @@ def test_the_window_is_half_open() -> None:
     assert len(findings(whole, at - minutes(1), at).signals) == 0
 
 
-SEEDS = (1, 2, 3)
+SEEDS = (1, 7)
 
 
 @cache
