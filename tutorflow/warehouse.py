@@ -55,8 +55,8 @@ def open_warehouse(
     """A connection to the warehouse in UTC, closed at the end of the `with` block.
 
     Waits up to `wait_seconds` while another process holds the file, then raises
-    WarehouseHeldError naming that process. Reading a warehouse that does not exist raises
-    TutorflowError.
+    WarehouseHeldError naming that process. Raises TutorflowError when there is no warehouse to
+    read, when it is damaged, and when disk or memory do not suffice.
     """
     path = settings.warehouse_path
     if read_only and not path.exists():
@@ -68,6 +68,8 @@ def open_warehouse(
     try:
         connection.execute("set TimeZone = 'UTC'")
         yield connection
+    except (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException) as error:
+        raise TutorflowError(_failure(path, error)) from error
     finally:
         connection.close()
 
@@ -81,8 +83,8 @@ def _connect_in_turn(
         try:
             return duckdb.connect(path, read_only=read_only, config=config)
         except duckdb.IOException as error:
-            if "lock" not in str(error):
-                raise TutorflowError(f"the warehouse {path} cannot be opened: {error}") from error
+            if "Could not set lock" not in str(error):
+                raise TutorflowError(_failure(path, error)) from error
             remaining = give_up_at - time.monotonic()
             if remaining <= 0:
                 raise WarehouseHeldError(
@@ -96,6 +98,15 @@ def _connect_in_turn(
                 f"the warehouse {path} is already open in this very process with another"
                 " configuration; close that connection first"
             ) from None
+
+
+def _failure(path: Path, error: duckdb.Error) -> str:
+    said = str(error).split("\n", 1)[0]
+    return (
+        f"the warehouse {path} cannot be opened or used: {said}. What readers see is unchanged. See whether"
+        " the disk is full; if the file is damaged, move it away and run again: it is built anew"
+        " from the landing"
+    )
 
 
 def _holder(message: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -58,9 +59,12 @@ def pull(settings: Settings, now: datetime) -> list[PullAttempt]:
     for namespace, users in roster_users(settings).items():
         # whoever never started has no events, but a coach has to know who it is
         remember_identities(settings.identity_path, pseudonyms, namespace, sorted(users), now)
+    spill = settings.home / "spill"
+    for left_behind in spill.glob("scratch-*"):  # by a run that was killed
+        shutil.rmtree(left_behind, ignore_errors=True)
     with (
         open_catalog(settings.catalog_path) as catalog,
-        open_scratch(settings.home / "spill") as scratch,
+        open_scratch(spill) as scratch,
     ):
         return [
             _attempt(Intake(settings, source, pseudonyms, scratch, now), catalog)
