@@ -67,16 +67,11 @@ def _measure(one: OfHistory, wanted: set[str], asked: argparse.Namespace, notes:
     if "mastery" in wanted:
         one.mastery = part("mastery in pandas", mastery.compare, history, asked.sample)
     if "hour" in wanted:
-        one.first = part("first tick", hours.first_tick, history)
-        if one.first:
+        before = part("the tick before", hours.tick_before, history)
+        if before:
             one.hours = part("hours", hours.hours_after, history, range(1, 2 + asked.hours))
         for hour in one.hours.value[1:] if one.hours else []:
-            models = sum(hour.models.values())
-            print(
-                f"    {hour.events:,} events, {hour.opened:,} alerts opened: {hour.total:.1f} s;"
-                f" build: models {models:.1f} s, around them {hour.overhead:.1f} s",
-                flush=True,
-            )
+            print(f"    {_hour(hour)}", flush=True)
         failed = (
             {check for hour in one.hours.value for check in hour.failed_checks}
             if one.hours
@@ -185,6 +180,14 @@ def _took(done: object) -> str:
         took = f"{done.seconds:.1f} s ({done.cpu_seconds:.1f} s of processor)"
         return f"{took}, peak {done.peak_bytes / 1e9:.2f} GB{others}"
     return "died" if done is None else "done"
+
+
+def _hour(hour: hours.HourTaken) -> str:
+    steps = ", ".join(
+        f"{step} {hour.seconds[step]:.1f} ({hour.cpu[step]:.1f})" for step in hours.STEPS
+    )
+    around = f"{hour.overhead:.1f} s of the build around its models"
+    return f"{hour.events:,} events, {hour.opened:,} alerts opened: {steps}; {around}"
 
 
 def _progress(text: str) -> None:

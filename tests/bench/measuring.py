@@ -48,11 +48,11 @@ def in_child(function: Callable[..., T], *arguments: object) -> Measured[T]:
 
 def measured(function: Callable[..., T], *arguments: object) -> Measured[T]:
     """As `in_child`, in this process: the peak is that of the whole process so far."""
-    busy_before, own_before = _busy_seconds(), _own_seconds()
+    busy_before, own_before = _busy_seconds(), own_cpu_seconds()
     started = time.perf_counter()
     value = function(*arguments)
     elapsed = time.perf_counter() - started
-    busy, own = _busy_seconds(), _own_seconds() - own_before
+    busy, own = _busy_seconds(), own_cpu_seconds() - own_before
     others = None
     if busy is not None and busy_before is not None:
         others = max(0.0, busy - busy_before - own) / max(elapsed, 0.01)
@@ -83,6 +83,7 @@ def _busy_seconds() -> float | None:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def _own_seconds() -> float:
+def own_cpu_seconds() -> float:
+    """Processor seconds spent by this process and the children it has waited for."""
     spent = os.times()
     return spent.user + spent.system + spent.children_user + spent.children_system

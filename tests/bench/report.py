@@ -32,7 +32,6 @@ class OfHistory:
     build: Measured[Built] | None = None
     window: Measured[float] | None = None
     mastery: Measured[Compared] | None = None
-    first: Measured[HourTaken] | None = None
     hours: Measured[list[HourTaken]] | None = None
 
     @property
@@ -122,7 +121,7 @@ def _hours(found: Sequence[OfHistory]) -> str:
             *(_seconds(hour.seconds[step]) for step in STEPS),
             _seconds(hour.total),
             _seconds(hours.value[0].total),
-            _seconds(one.first.value.total if one.first else None),
+            _seconds(sum(hour.cpu.values())),
             f"{hours.peak_bytes / GB:.2f}",
             _others(hours),
         ]
@@ -138,7 +137,7 @@ def _hours(found: Sequence[OfHistory]) -> str:
             "publish s",
             "**total s**",
             "cold s",
-            "first tick ever s",
+            "processor s",
             "peak memory GB",
             "others' cores",
         ],
