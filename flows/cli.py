@@ -230,6 +230,28 @@ def _tick(text: str) -> Tick:
 
 
 @app.command()
+def check(context: typer.Context, wait: Wait = 300) -> None:
+    """Run the data tests over the whole marts: a pass over the history, for the night.
+
+    A full rebuild runs them by itself; `tutorflow serve` runs them every night. Exits with 3 when
+    something does not hold.
+
+    **Example:** `tutorflow check`
+    """
+    from flows.lock import run_lock
+    from flows.marts import check_marts
+
+    settings = _settings(context)
+    with run_lock(settings.lock_path, utc_now(), wait, _tell_wait):
+        faults = check_marts(settings)
+    for fault in faults:
+        err.print(fault, markup=False, soft_wrap=True)
+    if faults:
+        raise typer.Exit(EXIT_BLOCKED)
+    out.print("All data tests of the marts hold.")
+
+
+@app.command()
 def queue(
     context: typer.Context,
     coach: Annotated[str | None, typer.Option(help="Only this coach's rows.")] = None,

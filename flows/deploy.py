@@ -13,11 +13,13 @@ from urllib.error import URLError
 from prefect import Flow, serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
+from prefect.schedules import Cron, Schedule
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
 from flows.backfill import backfill
 from flows.hourly import hourly
+from flows.nightly import nightly
 from tutorflow.errors import TutorflowError
 from tutorflow.settings import Settings
 
@@ -31,7 +33,7 @@ _ONE_AT_A_TIME = ConcurrencyLimitConfig(
 
 def hourly_deployment(settings: Settings, minute: int) -> RunnerDeployment:
     """The hour, at `minute` past each hour in UTC."""
-    return _deployment(hourly, "hourly", settings, cron=f"{minute} * * * *")
+    return _deployment(hourly, "hourly", settings, Cron(f"{minute} * * * *", timezone="UTC"))
 
 
 def backfill_deployment(settings: Settings) -> RunnerDeployment:
@@ -40,11 +42,11 @@ def backfill_deployment(settings: Settings) -> RunnerDeployment:
 
 
 def _deployment(
-    flow: Flow[..., Any], name: str, settings: Settings, cron: str | None = None
+    flow: Flow[..., Any], name: str, settings: Settings, schedule: Schedule | None = None
 ) -> RunnerDeployment:
     made = flow.to_deployment(
         name=name,
-        cron=cron,
+        schedule=schedule,
         parameters={"home": str(settings.home)},
         concurrency_limit=_ONE_AT_A_TIME,
         entrypoint_type=EntrypointType.MODULE_PATH,
@@ -53,14 +55,21 @@ def _deployment(
     return made
 
 
+def nightly_deployment(settings: Settings) -> RunnerDeployment:
+    """The data tests over the whole marts, at half past two in the programme's night."""
+    schedule = Cron("30 2 * * *", timezone=settings.timezone)
+    return _deployment(nightly, "nightly", settings, schedule)
+
+
 def serve_hourly(settings: Settings, minute: int, port: int) -> None:
-    """Serve both deployments until stopped, on the configured Prefect server or one of its own.
+    """Serve the deployments until stopped, on the configured Prefect server or one of its own.
 
     Raises TutorflowError when no server can be started.
     """
     with _server(port) as url, temporary_settings({PREFECT_API_URL: url}):
         serve(
             hourly_deployment(settings, minute),
+            nightly_deployment(settings),
             backfill_deployment(settings),
             pause_on_shutdown=False,
         )

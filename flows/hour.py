@@ -164,6 +164,8 @@ def run_ticks(
         report.attempts = step(steps.pull, settings, now)
         _count_pull(report)
         report.build = step(steps.build_marts, settings, full_refresh)
+        if report.build.is_full_refresh:
+            report.message = _why_doubtful(step(steps.check_marts, settings))
 
         ticks = list(plan(publishing.last_committed_tick(settings)))
         for start in range(0, len(ticks), batch_ticks):
@@ -226,6 +228,12 @@ def _timed(report: RunReport, name: str) -> Iterator[None]:
         yield
     finally:
         report.seconds[name] = report.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+def _why_doubtful(faults: Sequence[str]) -> str | None:
+    if not faults:
+        return None
+    return "Published, but data tests of the marts do not hold: " + "; ".join(faults)
 
 
 def _why_blocked(verdict: Verdict) -> str:

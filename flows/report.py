@@ -5,6 +5,7 @@ from flows.hour import RunReport
 _STEPS = {
     "pull": "pull",
     "build_marts": "build marts",
+    "check_marts": "check marts",
     "decide": "decide",
     "check": "gate",
     "publish": "publish",
@@ -22,13 +23,14 @@ def as_line(report: RunReport) -> str:
     if report.state == "blocked":
         return report.message or "Blocked."
     counts = report.counts
+    doubts = f"\n{report.message}" if report.message else ""
     ticks = "1 tick" if len(report.ticks) == 1 else f"{len(report.ticks)} ticks"
     done = "Dry run, would publish" if report.is_dry else report.state.capitalize()
     return (
         f"{done} {ticks} up to {report.ticks[-1]:%Y-%m-%d %H:%M} UTC: "
         f"{counts['rows_landed']:,} rows landed, {counts['signal']:,} signals, "
         f"{counts['opened']:,} alerts opened, {counts['closed']:,} closed, "
-        f"{counts['held']:,} held. ({seconds:.1f} s)"
+        f"{counts['held']:,} held. ({seconds:.1f} s){doubts}"
     )
 
 

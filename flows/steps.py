@@ -28,6 +28,11 @@ def build_marts(settings: Settings, full_refresh: bool = False) -> "BuildReport"
     return marts.build_marts(settings, full_refresh)
 
 
+def check_marts(settings: Settings) -> list[str]:
+    """Run the data tests over the whole marts; what does not hold, one line each."""
+    return marts.check_marts(settings)
+
+
 def decide(settings: Settings, ticks: Sequence[datetime], now: datetime) -> Candidates:
     """Decide the given ticks, in order; nothing is visible to readers yet."""
     candidates = advance_window(settings, list(ticks), now)

@@ -198,13 +198,13 @@ def test_a_backfill_continues_where_it_stopped(world: World) -> None:
         run_backfill(
             world.settings,
             None,
-            None,
+            end,
             "hour",
             end,
             batch_ticks=2,
             on_progress=stop_after_the_first,
         )
-    report = run_backfill(world.settings, None, None, "hour", end)
+    report = run_backfill(world.settings, None, end, "hour", end)
     assert seen == [4]
     assert report.ticks == [world.now + 3 * HOUR, world.now + 4 * HOUR]
 

@@ -25,7 +25,7 @@ FORBIDDEN = {
 }
 
 # Only the modules of the hourly service know Prefect: `tutorflow run` never loads it.
-PREFECT_MODULES = {"tasks.py", "hourly.py", "backfill.py", "deploy.py"}
+PREFECT_MODULES = {"tasks.py", "hourly.py", "backfill.py", "nightly.py", "deploy.py"}
 
 CLOCKS = {
     ("datetime", "now"),
