@@ -23,7 +23,7 @@ from flows.nightly import nightly
 from tutorflow.errors import TutorflowError
 from tutorflow.settings import Settings
 
-_SERVER_START_SECONDS = 120
+_SERVER_START_SECONDS = 300
 
 # One at a time; a run that comes too early waits in the queue and then catches up.
 _ONE_AT_A_TIME = ConcurrencyLimitConfig(

@@ -96,5 +96,5 @@ def prefect_server() -> Iterator[None]:
     os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=300):
         yield
