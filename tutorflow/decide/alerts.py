@@ -23,6 +23,8 @@ Disposition = Literal["opened", "absorbed", "reopened", "held", "suppressed", "a
 Key = tuple[str, str, str]  # learner, course, layer
 LAYERS = ("content", "confidence", "compliance", "safety")
 EPOCH = datetime(1970, 1, 1)
+# rule, course, tick -> how far the rule may look; None: no feed, so the rule sleeps there
+Watermark = Callable[[str, str, datetime], datetime | None]
 
 
 class Signal(NamedTuple):
@@ -120,17 +122,20 @@ class Alert:
         for name in ("last_signal_at", "rules"):
             self.__dict__.pop(name, None)
 
+    @property
+    def signals(self) -> list[Signal]:
+        """The signals in the order in which they fired, whatever order they became known in."""
+        return sorted((e.signal for e in self.evidence), key=lambda s: (s.fired_at, s.signal_id))
+
     @cached_property
     def rules(self) -> list[str]:
         """The rules that agree, in the order in which they first fired."""
-        return list(dict.fromkeys(e.signal.rule_id for e in self.evidence))
+        return list(dict.fromkeys(signal.rule_id for signal in self.signals))
 
     @property
     def subjects(self) -> list[str]:
         """The skills or items concerned, in the order in which they first came up."""
-        return list(
-            dict.fromkeys(e.signal.subject_id for e in self.evidence if e.signal.subject_id)
-        )
+        return list(dict.fromkeys(s.subject_id for s in self.signals if s.subject_id))
 
     @property
     def observations(self) -> int:
@@ -256,7 +261,7 @@ def advance(
     tick: TickInput,
     context: Context,
     policy: Policy,
-    watermark: Callable[[str, str, datetime], datetime],
+    watermark: Watermark,
     changes: Changes,
 ) -> None:
     """Move ``state`` over one tick and note in ``changes`` what became different."""
@@ -298,7 +303,7 @@ class _Step:
             hold = self._hold(signal, "feed_late", "the feed this rule needs has not come this far")
             self.state.holds[hold.suppression_id] = hold
 
-    def release_late_feeds(self, watermark: Callable[[str, str, datetime], datetime]) -> None:
+    def release_late_feeds(self, watermark: Watermark) -> None:
         arrived = {signal.signal_id for signal in self.tick.signals}
         for hold in [h for h in self.state.holds.values() if h.reason == "feed_late"]:
             if hold.rule_id is None or hold.fired_at is None:
@@ -309,8 +314,10 @@ class _Step:
             elif late is not None and self._is_too_late(hold.fired_at):
                 self._release(hold, "too_late")
                 self._give_up(late)
-            elif watermark(hold.rule_id, hold.course_id, self.as_of) >= hold.fired_at:
-                self._release(hold, "no_longer_supported")
+            else:
+                until = watermark(hold.rule_id, hold.course_id, self.as_of)
+                if until is None or until >= hold.fired_at:
+                    self._release(hold, "no_longer_supported")
 
     def _is_too_late(self, fired_at: datetime) -> bool:
         return fired_at < self.as_of - self.context.late_horizon
@@ -477,7 +484,10 @@ class _Step:
             key = (signal.learner_id, signal.course_id, signal.layer)
             alert = self.state.alerts.get(key)
             out = self.context.is_out_of_scope(signal.learner_id, signal.course_id, self.as_of)
-            if evidence.recovered_at is not None or out is not None:
+            if signal.rule_id not in self.live:
+                self._release(hold, "rule_retired")
+                self._record(signal, "suppressed", None)
+            elif evidence.recovered_at is not None or out is not None:
                 self._release(hold, "recovered" if out is None else "out_of_scope")
                 self._record(signal, "suppressed", None)
             elif alert is not None and alert.status != "closed":
@@ -593,7 +603,11 @@ class _Step:
             alert.alert_tier,
             confidence,
             basis,
-            tuple(e.signal for e in alert.evidence if e.recovered_at is None),
+            tuple(
+                e.signal
+                for e in alert.evidence
+                if e.recovered_at is None and e.signal.rule_id in self.live
+            ),
             max(closed, default=None),
         )
 

@@ -18,7 +18,15 @@ import pandas as pd
 
 from tutorflow import hours
 from tutorflow.decide import open_state
-from tutorflow.decide.alerts import Changes, Context, OpenState, RecoveryEvent, Signal, TickInput
+from tutorflow.decide.alerts import (
+    Changes,
+    Context,
+    OpenState,
+    RecoveryEvent,
+    Signal,
+    TickInput,
+    Watermark,
+)
 from tutorflow.decide.alerts import advance as advance_alerts
 from tutorflow.decide.candidates import build_candidates
 from tutorflow.decide.frames import Frames, frame, load_frames, rows_of
@@ -34,8 +42,6 @@ from tutorflow.settings import Settings
 from tutorflow.warehouse import open_warehouse
 
 LATEST_LOOK_BACK = timedelta(days=60)  # how far back a late event can still be accounted for
-
-Watermark = Callable[[str, str, datetime], datetime]
 
 
 def advance_window(
@@ -130,7 +136,8 @@ def watermarks(sources: pd.DataFrame, source_courses: pd.DataFrame) -> Watermark
     """How far a rule may look on a course at a tick: never past the tick or a feed it needs.
 
     A source counts for the courses it declares, else for those it has sent events of; a retired
-    source no longer counts, one that never delivered holds back the courses it declares.
+    source no longer counts, one that never delivered holds back the courses it declares. None
+    where no source delivers what the rule needs: it sleeps there.
     """
     seen: dict[str, set[str]] = defaultdict(set)
     for row in rows_of(source_courses):
@@ -151,11 +158,11 @@ def watermarks(sources: pd.DataFrame, source_courses: pd.DataFrame) -> Watermark
         ]
         return min(times) if times else None
 
-    def watermark(rule: str, course: str, as_of: datetime) -> datetime:
+    def watermark(rule: str, course: str, as_of: datetime) -> datetime | None:
         if (rule, course) not in cache:
             cache[rule, course] = complete_until(rule, course) if rule in RULES else None
         known = cache[rule, course]
-        return as_of if known is None else min(as_of, known)
+        return None if known is None else min(as_of, known)
 
     return watermark
 
@@ -209,7 +216,10 @@ def _tick_inputs(
         signal = Signal(**{**row._asdict(), "fired_at": row.fired_at.to_pydatetime()})
         index = bisect_right(ends, signal.fired_at)
         is_absence = RULES[signal.rule_id].is_absence
-        if is_absence and watermark(signal.rule_id, signal.course_id, ends[-1]) < signal.fired_at:
+        until = watermark(signal.rule_id, signal.course_id, ends[-1]) if is_absence else ends[-1]
+        if until is None:
+            continue  # no source tells of this on the course: the rule sleeps there
+        if is_absence and until < signal.fired_at:
             if signal.signal_id in held:
                 state.late[signal.signal_id] = signal
             else:
