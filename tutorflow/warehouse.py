@@ -103,9 +103,9 @@ def _connect_in_turn(
 def _failure(path: Path, error: duckdb.Error) -> str:
     said = str(error).split("\n", 1)[0]
     return (
-        f"the warehouse {path} cannot be opened or used: {said}. What readers see is unchanged."
-        " See whether the disk is full; if the file is damaged, move it away and run again: it is"
-        " built anew from the landing"
+        f"the warehouse {path} cannot be opened or used: {said}. What readers see is unchanged. See"
+        " whether the disk is full; if the file is damaged, move it away and run again: it is built"
+        " anew from the landing"
     )
 
 
