@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -127,4 +126,4 @@ def test_marts_built_from_shuffled_repeated_late_batches_equal_a_full_rebuild(
 ) -> None:
     differences = shuffled_marts.differences("batches")
     assert set(differences) >= {"events", "responses", "item_days", "learner_weeks"}
-    assert differences == Counter({mart: 0 for mart in differences})
+    assert differences == Counter(dict.fromkeys(differences, 0))
