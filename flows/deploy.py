@@ -67,12 +67,15 @@ def serve_hourly(settings: Settings, minute: int, port: int) -> None:
     Raises TutorflowError when no server can be started.
     """
     with _server(port) as url, temporary_settings({PREFECT_API_URL: url}):
-        serve(
-            hourly_deployment(settings, minute),
-            nightly_deployment(settings),
-            backfill_deployment(settings),
-            pause_on_shutdown=False,
-        )
+        try:
+            serve(
+                hourly_deployment(settings, minute),
+                nightly_deployment(settings),
+                backfill_deployment(settings),
+                pause_on_shutdown=False,
+            )
+        except* KeyboardInterrupt:  # alone or among what its tasks raised: it is how one stops it
+            pass
 
 
 @contextmanager
