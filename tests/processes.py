@@ -1,8 +1,8 @@
 """The command line as real processes, which a test can watch, stop at a named call, and kill.
 
-Importing dbt and Great Expectations takes seconds, so one server of `multiprocessing` imports them
-once and every process is forked from it. What happens to a process at a `Point` is arranged in
-that process alone: the program has no hooks for tests.
+Importing dbt and Great Expectations and parsing the dbt project takes seconds, so one server of
+`multiprocessing` does it once and every process is forked from that. What happens to a process at
+a `Point` is arranged in that process alone: the program has no hooks for tests.
 """
 
 import importlib
@@ -17,7 +17,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import wraps
+from functools import cache, wraps
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,12 +27,7 @@ from tutorflow.settings import Settings
 PATIENCE = 120.0  # seconds after which a process that should have ended or come somewhere is stuck
 
 _MP = multiprocessing.get_context("forkserver")
-_MP.set_forkserver_preload(
-    [
-        *("flows.hour", "expectations.gate"),
-        *("dbt.cli.main", "dbt.task.run", "dbt.adapters.duckdb", "great_expectations"),
-    ]
-)
+_MP.set_forkserver_preload(["flows.hour", "expectations.gate", "great_expectations", "built_once"])
 
 
 @dataclass(frozen=True)
@@ -145,6 +141,7 @@ def start_flow(settings: Settings, *, now: datetime, kill_at: Point | None = Non
 
 
 def _start(work: Callable[..., Any], arguments: Any, now: datetime, orders: Orders) -> Running:
+    _ensure_server()
     number, path = tempfile.mkstemp(prefix="tutorflow-output-")
     os.close(number)
     reached, go_on = _MP.Event(), _MP.Event()
@@ -153,6 +150,17 @@ def _start(work: Callable[..., Any], arguments: Any, now: datetime, orders: Orde
     )
     process.start()
     return Running(process, Path(path), reached, go_on)
+
+
+@cache
+def _ensure_server() -> None:
+    """Start the server that finds modules where this process does."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    forkserver.ensure_running()
+    del os.environ["PYTHONPATH"]
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
 
 
 # --- inside the process ---------------------------------------------------------------------------

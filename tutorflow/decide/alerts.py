@@ -252,6 +252,7 @@ class Changes:
     holds: dict[str, Hold] = field(default_factory=dict)
     notes: dict[str, NoteRequest] = field(default_factory=dict)
     touched: set[Key] = field(default_factory=set)
+    decided: Counter[datetime] = field(default_factory=Counter)  # signals, at their first decision
     opened: Counter[datetime] = field(default_factory=Counter)
     closed: Counter[datetime] = field(default_factory=Counter)
 
@@ -618,6 +619,8 @@ class _Step:
 
     def _record(self, signal: Signal, disposition: Disposition, alert: Alert | None) -> None:
         recorded_at = self.state.recorded.setdefault(signal.signal_id, self.as_of)
+        if recorded_at == self.as_of and signal.signal_id not in self.changes.dispositions:
+            self.changes.decided[self.as_of] += 1
         self.changes.dispositions[signal.signal_id] = (
             signal,
             recorded_at,

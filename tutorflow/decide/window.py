@@ -102,7 +102,6 @@ def advance_window(
         since = first
         for index, tick in enumerate(inputs):
             changes.touched.clear()
-            before = len(changes.dispositions)
             advance_alerts(opened.state, tick, context, policy, watermark, changes)
             tracker.advance(
                 tick.as_of,
@@ -122,7 +121,6 @@ def advance_window(
                     sources,
                     changes,
                     opened.state,
-                    len(changes.dispositions) - before,
                 )
             )
             if progress is not None:
@@ -339,7 +337,6 @@ def _log_row(
     sources: pd.DataFrame,
     changes: Changes,
     state: OpenState,
-    signals: int,
 ) -> dict[str, Any]:
     until = {
         row.source: min(row.complete_until.to_pydatetime(), as_of).isoformat()
@@ -352,7 +349,7 @@ def _log_row(
         "policy_version": policy.fingerprint,
         "roster_version": roster_version,
         "watermarks": json.dumps(until, sort_keys=True),
-        "signal_count": signals,
+        "signal_count": changes.decided[as_of],
         "opened_count": changes.opened[as_of],
         "closed_count": changes.closed[as_of],
         "held_count": len(state.holds),

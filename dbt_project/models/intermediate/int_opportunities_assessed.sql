@@ -54,7 +54,7 @@ opportunities as (
     select
         learner_number,
         skill_number,
-        unnest(answers, recursive := true),
+        unnest(answers, recursive := true), -- noqa: AL03
         unnest(range(1, len(answers) + 1)) as opportunity,
         unnest(odds[:-2]) as odds_before,
         unnest(odds[2:]) as odds_after
@@ -110,7 +110,8 @@ select
     cast(correct_count as integer) as correct_count,
     cast(opportunity - coalesce(last_correct, 0) as integer) as consecutive_wrong,
     cast(opportunity - coalesce(last_wrong, 0) as integer) as consecutive_correct,
-    cast(opportunity - coalesce(last_not_unaided_correct, 0) as integer) as consecutive_unaided_correct,
+    cast(opportunity - coalesce(last_not_unaided_correct, 0) as integer)
+        as consecutive_unaided_correct,
     cast(
         max(opportunity - coalesce(last_wrong, 0)) over (
             partition by learner_number, skill_number order by opportunity

@@ -8,16 +8,21 @@ crosswalk as (
 ),
 
 -- An hour without new rows of these tables has nothing to say about them.
+sources_with_news as (
+    select source
+    from {{ ref('stg_landing__deliveries') }}
+    where
+        format = 'oulad' and table_name <> 'clicks'
+        {% if not flags.FULL_REFRESH %}
+            and state = 'pending'
+        {% endif %}
+    group by source
+),
+
 kept as (
-    select *
-    from {{ ref('int_oulad_rows_kept') }}
-    {% if not flags.FULL_REFRESH %}
-        where source in (
-            select source
-            from {{ ref('stg_landing__deliveries') }}
-            where format = 'oulad' and table_name <> 'clicks' and state = 'pending'
-        )
-    {% endif %}
+    select rows_kept.*
+    from {{ ref('int_oulad_rows_kept') }} as rows_kept
+    inner join sources_with_news on rows_kept.source = sources_with_news.source
 ),
 
 registrations as (

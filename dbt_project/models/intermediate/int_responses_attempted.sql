@@ -128,7 +128,9 @@ select
     ) as attempt_number,
     counted.is_first_attempt,
     counted.is_correct,
-    {{ count_between('helps_of_items.helps', 'counted.visited_number', 'counted.event_number') }} = 0
+    {{ count_between(
+        'helps_of_items.helps', 'counted.visited_number', 'counted.event_number'
+    ) }} = 0
         as is_unaided,
     {{ count_between('helps_of_items.hints', 'counted.visited_number', 'counted.event_number') }}
         as hints_used,

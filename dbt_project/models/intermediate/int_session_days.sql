@@ -35,7 +35,9 @@ select
     min(occurred_at) as started_at,
     max(occurred_at) filter (where event_type <> 'session_ended') as ended_at,
     max(occurred_at) filter (where event_type = 'session_ended') as closed_at,
-    {{ value_at_last("case when event_type <> 'session_ended' then event_rank end", 'event_number') }}
+    {{ value_at_last(
+        "case when event_type <> 'session_ended' then event_rank end", 'event_number'
+    ) }}
         as last_event_rank,
     max(event_number) filter (where event_type = 'item_presented') as last_presented_number,
     max(event_number) filter (
