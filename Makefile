@@ -17,10 +17,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: ## simulate a programme, run the pipeline on it and show the coach queue (about two minutes)
+demo: install ## simulate a programme, run the pipeline on it and show the coach queue (about two minutes)
 	$(BIN)/tutorflow demo
 
-test: lint types sql pytest ## everything CI runs: format, lint, types, SQL style, tests
+test: install lint types sql pytest ## everything CI runs: format, lint, types, SQL style, tests
 
 format: ## rewrite the Python files in the project's format
 	$(BIN)/ruff format .
