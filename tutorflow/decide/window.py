@@ -10,6 +10,7 @@ import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,10 +31,11 @@ from tutorflow.decide.alerts import (
 from tutorflow.decide.alerts import advance as advance_alerts
 from tutorflow.decide.candidates import build_candidates
 from tutorflow.decide.frames import Frames, frame, load_frames, rows_of
+from tutorflow.decide.open_state import Opened
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.signals import Findings, find
 from tutorflow.decide.states import Fact
-from tutorflow.decide.surroundings import FAR_PAST, surroundings
+from tutorflow.decide.surroundings import FAR_PAST, Surroundings, surroundings
 from tutorflow.policy import Policy, load_policy
 from tutorflow.publish import Candidates, last_committed_tick
 from tutorflow.pull import source_watermarks
@@ -42,6 +44,29 @@ from tutorflow.settings import Settings
 from tutorflow.warehouse import open_warehouse
 
 LATEST_LOOK_BACK = timedelta(days=60)  # how far back a late event can still be accounted for
+# index of the tick, what became known of learners in it, everything changed up to and with it
+OnTick = Callable[[int, list[Fact], Changes], None]
+
+
+@dataclass(frozen=True)
+class Window:
+    """All that a window is decided from, next to the open state; times are naive UTC.
+
+    ``first`` is the start of its first tick, ``ends`` are the ends of its ticks. ``watermark``
+    says how far a rule may look at each of them. ``late`` are the learners with news from before
+    the window; ``is_first``: no tick has been decided before it.
+    """
+
+    first: datetime
+    ends: list[datetime]
+    policy: Policy
+    frames: Frames
+    found: Findings
+    around: Surroundings
+    watermark: Watermark
+    late_horizon: timedelta
+    late: set[str]
+    is_first: bool
 
 
 def advance_window(
@@ -87,34 +112,26 @@ def advance_window(
         found = find(frames, policy, pd.Timestamp(start), pd.Timestamp(ends[-1]), around.titles)
         opened.load_spells(settings, {*learners, *found.signals["learner_id"]})
         watermark = watermarks(sources, frames.source_courses)
-        late = _late_learners(undecided, first)
-        inputs = _tick_inputs(found, opened.state, ends, policy, watermark, late, first)
-        prior, facts = _facts(frames, ends, first, None if last is None else late)
-        changes = Changes()
-        context = Context(
-            around.coach_of, around.is_out_of_scope, around.core_skills, settings.late_horizon
+        window = Window(
+            first,
+            ends,
+            policy,
+            frames,
+            found,
+            around,
+            watermark,
+            settings.late_horizon,
+            _late_learners(undecided, first),
+            last is None,
         )
-        tracker = opened.tracker
-        for fact in prior:
-            tracker.learn(fact)
         log: list[dict[str, Any]] = []
         moments: dict[tuple[str, str], pd.Timestamp] = {}
-        since = first
-        for index, tick in enumerate(inputs):
-            changes.touched.clear()
-            advance_alerts(opened.state, tick, context, policy, watermark, changes)
-            tracker.advance(
-                tick.as_of,
-                facts[index],
-                [key[:2] for key in changes.touched] + around.pauses_between(since, tick.as_of),
-                opened.state,
-                around.is_out_of_scope,
-            )
-            since = tick.as_of
-            _note_moments(moments, tick.as_of, facts[index], opened.state)
+
+        def on_tick(index: int, news: list[Fact], changes: Changes) -> None:
+            _note_moments(moments, ends[index], news, opened.state)
             log.append(
                 _log_row(
-                    tick.as_of,
+                    ends[index],
                     settings,
                     policy,
                     roster.version,
@@ -125,9 +142,39 @@ def advance_window(
             )
             if progress is not None:
                 progress(ticks[index])
+
+        changes = decide_window(window, opened, on_tick)
         return build_candidates(
             warehouse, settings, policy, ticks, opened, changes, frames, around, moments, log
         )
+
+
+def decide_window(window: Window, opened: Opened, on_tick: OnTick) -> Changes:
+    """Move ``opened`` over the ticks of the window, one by one; nothing is read or written."""
+    around, policy, tracker = window.around, window.policy, opened.tracker
+    inputs = _tick_inputs(window, opened.state)
+    prior, facts = _facts(
+        window.frames, window.ends, window.first, None if window.is_first else window.late
+    )
+    for fact in prior:
+        tracker.learn(fact)
+    context = Context(
+        around.coach_of, around.is_out_of_scope, around.core_skills, window.late_horizon
+    )
+    changes, since = Changes(), window.first
+    for index, tick in enumerate(inputs):
+        changes.touched.clear()
+        advance_alerts(opened.state, tick, context, policy, window.watermark, changes)
+        tracker.advance(
+            tick.as_of,
+            facts[index],
+            [key[:2] for key in changes.touched] + around.pauses_between(since, tick.as_of),
+            opened.state,
+            around.is_out_of_scope,
+        )
+        since = tick.as_of
+        on_tick(index, facts[index], changes)
+    return changes
 
 
 def watermarks(sources: pd.DataFrame, source_courses: pd.DataFrame) -> Watermark:
@@ -196,34 +243,33 @@ def _course_ends(warehouse: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
     return {row.course_id: row.ends_at.to_pydatetime() for row in rows_of(known)}
 
 
-def _tick_inputs(
-    found: Findings,
-    state: OpenState,
-    ends: list[datetime],
-    policy: Policy,
-    watermark: Watermark,
-    late: set[str],
-    first: datetime,
-) -> list[TickInput]:
+def _tick_inputs(window: Window, state: OpenState) -> list[TickInput]:
     """Give each signal and each recovery to the tick that decides it."""
+    found, ends, policy, first = window.found, window.ends, window.policy, window.first
+    late = window.late
     inputs = [TickInput(end) for end in ends]
     held = {hold.signal_id for hold in state.holds.values()}
+    delayed: list[tuple[Signal, int]] = []
     effective = datetime.combine(policy.effective_from, datetime.min.time())
     unknown = found.signals[~found.signals["signal_id"].isin(list(state.recorded))]
     for row in rows_of(unknown[unknown["fired_at"] >= effective]):
         signal = Signal(**{**row._asdict(), "fired_at": row.fired_at.to_pydatetime()})
         index = bisect_right(ends, signal.fired_at)
-        is_absence = RULES[signal.rule_id].is_absence
-        until = watermark(signal.rule_id, signal.course_id, ends[-1]) if is_absence else ends[-1]
-        if until is None:
+        if not RULES[signal.rule_id].is_absence:
+            inputs[index].signals.append(signal)
+            continue
+        if window.watermark(signal.rule_id, signal.course_id, ends[index]) is None:
             continue  # no source tells of this on the course: the rule sleeps there
-        if is_absence and until < signal.fired_at:
+        decided = _reached(signal, index, ends, window.watermark)
+        if decided != index:
             if signal.signal_id in held:
                 state.late[signal.signal_id] = signal
             else:
                 inputs[index].held.append(signal)
-        else:
-            inputs[index].signals.append(signal)
+        if decided is not None:
+            inputs[decided].signals.append(signal)
+            if decided != index:
+                delayed.append((signal, decided))
     concerned = {*found.signals["learner_id"], *(key[0] for key in state.alerts)}
     concerned |= {hold.learner_id for hold in state.holds.values()}
     recoveries = found.recoveries
@@ -231,6 +277,9 @@ def _tick_inputs(
     again = late | {hold.learner_id for hold in state.holds.values()}
     is_new = (recoveries["at"] >= first) | recoveries["learner_id"].isin(list(again))
     heard = recoveries[is_new & recoveries["learner_id"].isin(list(concerned))]
+    waiting: dict[str, list[tuple[Signal, int]]] = defaultdict(list)
+    for signal, decided in delayed:
+        waiting[signal.learner_id].append((signal, decided))
     for row in rows_of(heard):
         event = RecoveryEvent(
             row.kind,
@@ -242,12 +291,25 @@ def _tick_inputs(
             row.at.to_pydatetime(),
         )
         inputs[bisect_right(ends, event.at)].recoveries.append(event)
+        # A signal that had to wait for its feed hears what happened meanwhile.
+        for signal, decided in waiting.get(event.learner_id, ()):
+            if signal.fired_at <= event.at < inputs[decided - 1].as_of:
+                inputs[decided].recoveries.append(event)
     unsupported = _unsupported(found, state, policy, late, first)
     if unsupported:
         inputs[0] = TickInput(
             inputs[0].as_of, inputs[0].signals, inputs[0].held, inputs[0].recoveries, unsupported
         )
     return inputs
+
+
+def _reached(signal: Signal, index: int, ends: list[datetime], watermark: Watermark) -> int | None:
+    """The first tick, from ``index`` on, at which the feeds have come as far as the signal."""
+    for later in range(index, len(ends)):
+        until = watermark(signal.rule_id, signal.course_id, ends[later])
+        if until is not None and until >= signal.fired_at:
+            return later
+    return None
 
 
 def _unsupported(
