@@ -16,6 +16,11 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from tutorflow.decide.said import Acknowledgement as Acknowledgement
+from tutorflow.decide.said import AlertVerdict as AlertVerdict
+from tutorflow.decide.said import InboxNote as InboxNote
+from tutorflow.decide.said import Intervention as Intervention
+from tutorflow.decide.said import Override as Override
 from tutorflow.decide.working_time import Coach, due_at
 from tutorflow.policy.model import Policy
 
@@ -217,8 +222,8 @@ class Context(NamedTuple):
 class TickInput:
     """What is new at one tick.
 
-    ``signals`` are decided now; ``held`` are absence signals whose feed is late; ``watermark``
-    tells how far a rule may look for a course.
+    ``signals`` are decided now; ``held`` are absence signals whose feed is late; ``unsupported``
+    are signals that late events have undone; ``said`` is what people said.
     """
 
     as_of: datetime
@@ -226,6 +231,7 @@ class TickInput:
     held: list[Signal] = field(default_factory=list)
     recoveries: list[RecoveryEvent] = field(default_factory=list)
     unsupported: frozenset[str] = frozenset()
+    said: list[InboxNote] = field(default_factory=list)
 
 
 class NoteRequest(NamedTuple):
