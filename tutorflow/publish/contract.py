@@ -13,11 +13,13 @@ import pandas as pd
 import sqlalchemy as sa
 import yaml
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.compiler import compiles
 
 from tutorflow.errors import TutorflowError
 from tutorflow.hours import to_aware_utc
 
 ColumnType = Literal["text", "integer", "real", "boolean", "timestamp", "date", "json"]
+Publish = Literal["upsert", "replace", "inbox"]
 
 
 class UtcTimestamp(sa.types.TypeDecorator[datetime]):
@@ -64,6 +66,45 @@ _DTYPES: dict[ColumnType, str] = {
 }
 
 
+class _NewRowId(sa.sql.expression.ColumnElement[str]):
+    """A random id of 32 hexadecimal digits, made by the database."""
+
+    inherit_cache = True
+
+
+class _WrittenNow(sa.sql.expression.ColumnElement[datetime]):
+    """The instant at which a row is written, by the database's clock, in UTC."""
+
+    inherit_cache = True
+
+
+@compiles(_NewRowId, "sqlite")
+def _sqlite_row_id(*_: Any, **__: Any) -> str:
+    return "(lower(hex(randomblob(16))))"
+
+
+@compiles(_NewRowId, "postgresql")
+def _postgresql_row_id(*_: Any, **__: Any) -> str:
+    return "replace(gen_random_uuid()::text, '-', '')"
+
+
+@compiles(_WrittenNow, "sqlite")
+def _sqlite_now(*_: Any, **__: Any) -> str:
+    return "(strftime('%Y-%m-%d %H:%M:%f000', 'now'))"
+
+
+@compiles(_WrittenNow, "postgresql")
+def _postgresql_now(*_: Any, **__: Any) -> str:
+    return "clock_timestamp()"
+
+
+# What the database fills in where a coach tool leaves it out.
+_FILLED_IN: dict[str, sa.sql.expression.ColumnElement[Any]] = {
+    "row_id": _NewRowId(),
+    "written_at": _WrittenNow(),
+}
+
+
 class ContractError(TutorflowError):
     """A frame does not fit the published table it was meant for."""
 
@@ -89,13 +130,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One published table: its grain, its key and its columns, in order."""
+    """One table of the serving database: its grain, its key and its columns, in order.
+
+    `publish` says who writes it: a publish upserts or replaces its rows, or it is an inbox, where
+    coach tools write and nothing is ever changed.
+    """
 
     name: str
     grain: str
     description: str
     version: int
-    publish: Literal["upsert", "replace"]
+    publish: Publish
     key: tuple[str, ...]
     indexes: tuple[str, ...]
     columns: dict[str, Column]
@@ -115,6 +160,17 @@ class Table:
 @cache
 def contract() -> dict[str, Table]:
     """The published tables by name, in the order of the contract file."""
+    return {name: spec for name, spec in _tables().items() if spec.publish != "inbox"}
+
+
+@cache
+def inbox() -> dict[str, Table]:
+    """The tables that coach tools write, by name, in the order of the contract file."""
+    return {name: spec for name, spec in _tables().items() if spec.publish == "inbox"}
+
+
+@cache
+def _tables() -> dict[str, Table]:
     text = Path(__file__).with_name("contract.yml").read_text(encoding="utf-8")
     return {name: _table(name, spec) for name, spec in yaml.safe_load(text).items()}
 
@@ -144,11 +200,11 @@ def _table(name: str, spec: dict[str, Any]) -> Table:
 
 
 def table(name: str) -> Table:
-    """The published table of that name; ContractError when the contract has none."""
+    """The table of that name, published or inbox; ContractError when the contract has none."""
     try:
-        return contract()[name]
+        return _tables()[name]
     except KeyError:
-        known = ", ".join(contract())
+        known = ", ".join(_tables())
         raise ContractError(f"no published table is called {name!r}; there are: {known}") from None
 
 
@@ -156,37 +212,47 @@ def table(name: str) -> Table:
 def metadata() -> sa.MetaData:
     """The contract as SQLAlchemy tables, for SQLite and PostgreSQL."""
     result = sa.MetaData()
-    for spec in contract().values():
+    for spec in _tables().values():
         sa.Table(
             spec.name,
             result,
-            *(
-                sa.Column(
-                    column.name,
-                    _SQL_TYPES[column.type],
-                    primary_key=column.name in spec.key,
-                    nullable=column.nullable,
-                    autoincrement=False,
-                    comment=column.description,
-                )
-                for column in spec.columns.values()
-            ),
+            *(_sql_column(spec, column) for column in spec.columns.values()),
             *(sa.Index(f"{spec.name}_{column}", column) for column in spec.indexes),
             comment=f"{spec.description} {_sentence(spec.grain)}",
         )
     return result
 
 
+def _sql_column(spec: Table, column: Column) -> sa.Column[Any]:
+    """An inbox takes incomplete rows, so that they can be answered in words."""
+    is_inbox = spec.publish == "inbox"
+    return sa.Column(
+        column.name,
+        _SQL_TYPES[column.type],
+        primary_key=column.name in spec.key,
+        nullable=column.nullable or (is_inbox and column.name not in _FILLED_IN),
+        server_default=_FILLED_IN.get(column.name) if is_inbox else None,
+        autoincrement=False,
+        comment=column.description,
+    )
+
+
+_WRITTEN: dict[Publish, str] = {
+    "upsert": "upserted",
+    "replace": "rewritten by each publish",
+    "inbox": "written by coach tools",
+}
+
+
 def contract_markdown() -> str:
     """The contract as Markdown: one section per table, one table row per column."""
-    return "\n".join(line for spec in contract().values() for line in _markdown(spec))
+    return "\n".join(line for spec in _tables().values() for line in _markdown(spec))
 
 
 def _markdown(spec: Table) -> Iterator[str]:
     yield f"### `{spec.name}` (version {spec.version})\n"
     yield f"{_sentence(spec.grain)} {spec.description}"
-    written = "rewritten by each publish" if spec.publish == "replace" else "upserted"
-    yield f"Key: {', '.join(f'`{name}`' for name in spec.key)}; {written}.\n"
+    yield f"Key: {', '.join(f'`{name}`' for name in spec.key)}; {_WRITTEN[spec.publish]}.\n"
     yield "| column | type | null | meaning |"
     yield "|---|---|---|---|"
     for column in spec.columns.values():
