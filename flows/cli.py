@@ -326,6 +326,14 @@ def simulate(
         datetime,
         typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="First day of the programme."),
     ] = "2026-01-05",  # type: ignore[assignment] # typer parses it
+    score: Annotated[
+        bool,
+        typer.Option(
+            "--score",
+            help="Decide it day by day and compare the alerts with the truth and three baselines; "
+            "a folder that is simulated already is only decided and compared.",
+        ),
+    ] = False,
 ) -> None:
     """Simulate a programme of learners, an AI tutor and coaches, with known ground truth.
 
@@ -336,6 +344,10 @@ def simulate(
     from tutorflow.simulate import SimulationConfig
     from tutorflow.simulate import simulate as play
 
+    if score and (folder / "truth").exists():
+        _score(folder)
+        return
+
     config = SimulationConfig(
         learners=learners, weeks=weeks, seed=seed, start=start.date(), delivery="day"
     )
@@ -343,9 +355,29 @@ def simulate(
         report = play(config, folder, on_progress)
     out.print(
         f"{report.events:,} events of {report.learners:,} learners from {config.start} "
-        f"to {report.ends_at:%Y-%m-%d} are in {folder}.\nNext: tutorflow --home {folder} backfill",
+        f"to {report.ends_at:%Y-%m-%d} are in {folder}.",
         soft_wrap=True,
     )
+    if score:
+        _score(folder)
+    else:
+        out.print(f"Next: tutorflow --home {folder} backfill", soft_wrap=True)
+
+
+def _score(folder: Path) -> None:
+    from flows.history import run_backfill
+    from flows.report import as_line
+    from tutorflow.settings import load_settings
+    from tutorflow.simulate.scoring import as_lines, score_programme
+
+    settings = load_settings(folder)
+    with tick_progress(err) as on_progress:
+        report = run_backfill(settings, None, None, "day", utc_now(), on_progress=on_progress)
+    out.print(as_line(report), markup=False, soft_wrap=True)
+    if report.is_blocked:
+        raise typer.Exit(EXIT_BLOCKED)
+    for line in as_lines(score_programme(settings, folder / "truth")):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -67,6 +67,7 @@ def open_warehouse(
     )
     try:
         connection.execute("set TimeZone = 'UTC'")
+        connection.execute("set enable_progress_bar = false")
         yield connection
     except (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException) as error:
         raise TutorflowError(_failure(path, error)) from error
