@@ -261,6 +261,80 @@ class Scores(_Strict):
         return {name: getattr(self, name).parts() for name in type(self).model_fields}
 
 
+class Worked(_Strict):
+    """Either is enough to count as work: so many answers, or so many activities of any kind."""
+
+    responses: Annotated[int, Field(ge=1, le=1000)] = 3
+    activities: Annotated[int, Field(ge=1, le=1000)] = 5
+
+
+class AccuracyBack(_Strict):
+    """Accuracy is back with at least so many answers, at most so many points below before."""
+
+    responses: Annotated[int, Field(ge=1, le=1000)] = 5
+    within_points: Annotated[float, Field(ge=0, le=100)] = 5
+
+
+class LatencyNormal(_Strict):
+    """Pace is normal: mean ln(1 + seconds) within so many standard deviations of before."""
+
+    responses: Annotated[int, Field(ge=1, le=1000)] = 5
+    z_below: Annotated[float, Field(gt=0, le=10)] = 1.0
+
+
+class Outcomes(_Strict):
+    """What counts as a learner having resumed after an alert or an intervention."""
+
+    windows_hours: Annotated[list[int], Field(min_length=1)] = [72, 168]
+    baseline_days: Annotated[int, Field(ge=1, le=60)] = 28
+    worked: Worked = Worked()
+    accuracy: AccuracyBack = AccuracyBack()
+    latency: LatencyNormal = LatencyNormal()
+
+    @field_validator("windows_hours")
+    @classmethod
+    def _ascending(cls, value: list[int]) -> list[int]:
+        if value != sorted(set(value)) or not 1 <= value[0] <= value[-1] <= 24 * 28:
+            raise ValueError("windows are hours from 1 to 672, shortest first, each once")
+        return value
+
+
+class Missed(_Strict):
+    """A learner was missed: gone quiet, withdrawn or not passed, and no alert in the days before."""
+
+    quiet_days: Annotated[float, Field(ge=1, le=28)] = 10
+    alert_within_days: Annotated[float, Field(gt=0, le=28)] = 14
+    not_passed_below: Annotated[float, Field(ge=0, le=1)] = 0.4
+
+
+class FollowThrough(_Strict):
+    """What stands out in the audit by exception."""
+
+    after_acknowledgement_hours: Positive = 168
+    messages_in_7_days: Annotated[int, Field(ge=2, le=100)] = 4
+    alerts_without_contact: Annotated[int, Field(ge=2, le=100)] = 2
+
+
+class Tuning(_Strict):
+    """When a rule's threshold is proposed for a change, and how far ahead it is tried."""
+
+    precision: Share = 0.6
+    judged: Annotated[int, Field(ge=1)] = 20
+    not_actionable_share: Share = 0.3
+    missed_learners: Annotated[int, Field(ge=1)] = 5
+
+
+class Quality(_Strict):
+    """How rules, people and the programme are judged."""
+
+    days: Annotated[int, Field(ge=7, le=365)] = 84
+    repeat_within_days: Annotated[float, Field(gt=0, le=28)] = 7
+    missed: Missed = Missed()
+    follow_through: FollowThrough = FollowThrough()
+    answers_per_item: Annotated[int, Field(ge=1)] = 20
+    tuning: Tuning = Tuning()
+
+
 def _known_rule(name: str) -> str:
     if name not in RULES:
         hint = did_you_mean(name, RULES, otherwise="there are")
@@ -285,6 +359,8 @@ class Policy(_Strict):
     confidence: ConfidenceBands
     states: States
     scores: Scores
+    outcomes: Outcomes = Outcomes()
+    quality: Quality = Quality()
     rules: dict[Annotated[str, AfterValidator(_known_rule)], RulePolicy]
     _fingerprint: str = PrivateAttr("")
 
