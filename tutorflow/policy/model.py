@@ -300,7 +300,7 @@ class Outcomes(_Strict):
 
 
 class Missed(_Strict):
-    """A learner was missed: gone quiet, withdrawn or not passed, and no alert in the days before."""
+    """A learner was missed: gone quiet, withdrawn or not passed, no alert in the days before."""
 
     quiet_days: Annotated[float, Field(ge=1, le=28)] = 10
     alert_within_days: Annotated[float, Field(gt=0, le=28)] = 14
