@@ -39,7 +39,7 @@ from tutorflow.decide.surroundings import FAR_PAST, Surroundings, surroundings
 from tutorflow.policy import Policy, load_policy
 from tutorflow.publish import Candidates, last_committed_tick
 from tutorflow.pull import source_watermarks
-from tutorflow.roster import load_roster
+from tutorflow.roster import Roster, load_roster
 from tutorflow.settings import Settings
 from tutorflow.warehouse import open_warehouse
 
@@ -49,24 +49,36 @@ OnTick = Callable[[int, list[Fact], Changes], None]
 
 
 @dataclass(frozen=True)
-class Window:
-    """All that a window is decided from, next to the open state; times are naive UTC.
+class Span:
+    """Which ticks, and whose; times are naive UTC.
 
-    ``first`` is the start of its first tick, ``ends`` are the ends of its ticks. ``watermark``
-    says how far a rule may look at each of them. ``late`` are the learners with news from before
-    the window; ``is_first``: no tick has been decided before it.
+    ``first`` is the start of the first tick, ``ends`` are the ends of the ticks; signals are looked
+    for from ``start`` on. ``learners``: those with news or an open alert, None for all. ``late``:
+    those with news from before the span; ``is_first``: no tick has been decided before it.
     """
 
     first: datetime
     ends: list[datetime]
+    start: datetime
+    learners: list[str] | None
+    late: set[str]
+    is_first: bool
+
+
+@dataclass(frozen=True)
+class Window:
+    """All that a span is decided from, next to the open state.
+
+    ``watermark`` says how far a rule may look at each of its ticks.
+    """
+
+    span: Span
     policy: Policy
     frames: Frames
     found: Findings
     around: Surroundings
     watermark: Watermark
     late_horizon: timedelta
-    late: set[str]
-    is_first: bool
 
 
 def advance_window(
@@ -91,39 +103,20 @@ def advance_window(
         sources = source_watermarks(settings, now)
         start = _window_start(first, last, undecided, opened.last_watermark, settings)
         opened.remember_signals(settings, start)
-        learners = sorted({*undecided["learner_id"], *opened.learners})
-        frames = load_frames(
-            warehouse,
-            learners,
-            start,
-            ends[-1],
-            settings.timezone,
-            _starts(roster.enrolments),
-            FAR_PAST if last is None else start - LATEST_LOOK_BACK,
-        )
-        around = surroundings(
-            roster,
-            policy,
-            settings.timezone,
-            frames.enrolment_changes,
-            _course_ends(warehouse),
-        )
-        opened.use_coaches(around.coaches)
-        found = find(frames, policy, pd.Timestamp(start), pd.Timestamp(ends[-1]), around.titles)
-        opened.load_spells(settings, {*learners, *found.signals["learner_id"]})
-        watermark = watermarks(sources, frames.source_courses)
-        window = Window(
+        span = Span(
             first,
             ends,
-            policy,
-            frames,
-            found,
-            around,
-            watermark,
-            settings.late_horizon,
+            start,
+            sorted({*undecided["learner_id"], *opened.learners}),
             _late_learners(undecided, first),
             last is None,
         )
+        frames = read_frames(warehouse, settings, roster, span)
+        watermark = watermarks(sources, frames.source_courses)
+        window = gather(warehouse, settings, policy, roster, span, frames, watermark)
+        around = window.around
+        opened.use_coaches(around.coaches)
+        opened.load_spells(settings, {*(span.learners or ()), *window.found.signals["learner_id"]})
         log: list[dict[str, Any]] = []
         moments: dict[tuple[str, str], pd.Timestamp] = {}
 
@@ -149,19 +142,52 @@ def advance_window(
         )
 
 
+def read_frames(
+    warehouse: duckdb.DuckDBPyConnection, settings: Settings, roster: Roster, span: Span
+) -> Frames:
+    """The mart rows that a span is decided from."""
+    return load_frames(
+        warehouse,
+        span.learners,
+        span.start,
+        span.ends[-1],
+        settings.timezone,
+        _starts(roster.enrolments),
+        FAR_PAST if span.is_first else span.start - LATEST_LOOK_BACK,
+    )
+
+
+def gather(
+    warehouse: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    policy: Policy,
+    roster: Roster,
+    span: Span,
+    frames: Frames,
+    watermark: Watermark,
+) -> Window:
+    """What a policy finds in the frames, and all else that it decides from."""
+    around = surroundings(
+        roster, policy, settings.timezone, frames.enrolment_changes, _course_ends(warehouse)
+    )
+    start, end = pd.Timestamp(span.start), pd.Timestamp(span.ends[-1])
+    found = find(frames, policy, start, end, around.titles)
+    return Window(span, policy, frames, found, around, watermark, settings.late_horizon)
+
+
 def decide_window(window: Window, opened: Opened, on_tick: OnTick) -> Changes:
     """Move ``opened`` over the ticks of the window, one by one; nothing is read or written."""
-    around, policy, tracker = window.around, window.policy, opened.tracker
+    span, around, policy, tracker = window.span, window.around, window.policy, opened.tracker
     inputs = _tick_inputs(window, opened.state)
     prior, facts = _facts(
-        window.frames, window.ends, window.first, None if window.is_first else window.late
+        window.frames, span.ends, span.first, None if span.is_first else span.late
     )
     for fact in prior:
         tracker.learn(fact)
     context = Context(
         around.coach_of, around.is_out_of_scope, around.core_skills, window.late_horizon
     )
-    changes, since = Changes(), window.first
+    changes, since = Changes(), span.first
     for index, tick in enumerate(inputs):
         changes.touched.clear()
         advance_alerts(opened.state, tick, context, policy, window.watermark, changes)
@@ -245,8 +271,8 @@ def _course_ends(warehouse: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
 
 def _tick_inputs(window: Window, state: OpenState) -> list[TickInput]:
     """Give each signal and each recovery to the tick that decides it."""
-    found, ends, policy, first = window.found, window.ends, window.policy, window.first
-    late = window.late
+    found, policy = window.found, window.policy
+    ends, first, late = window.span.ends, window.span.first, window.span.late
     inputs = [TickInput(end) for end in ends]
     held = {hold.signal_id for hold in state.holds.values()}
     delayed: list[tuple[Signal, int]] = []
