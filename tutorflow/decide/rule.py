@@ -29,7 +29,7 @@ RecentDays = Annotated[float, Field(gt=0, le=14)]
 QuietDays = Annotated[float, Field(ge=1, le=28)]
 QuietHours = Annotated[float, Field(gt=0, le=24 * 28)]
 
-Subject = Literal["skill", "item", "module", "session", "learner"]
+Subject = Literal["skill", "item", "module", "session", "learner", "category"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,15 @@ class Condition:
     ``holds``     boolean, same index as ``rows``: is the condition true after this row?
     ``observed``  the number that is compared; ``threshold`` what it is compared with.
     ``n``         how many observations the number rests on.
-    ``window``    the span in plain words ("last 20 responses").
+    ``window``    the span in plain words ("last 20 responses"), or such words row by row.
     ``by``        a rule fires where ``holds`` becomes true within these columns and re-arms when
                   it is false again; empty: every row where it holds fires once.
     ``evidence``  how many of the latest rows within ``by`` are the evidence (0: the anchor only).
     ``subject``   the column naming the subject; None: the learner.
     ``fired_at``  the column with the instant at which the condition was known.
     ``anchor``    the column with the id of the event that made it true.
+    ``layer``     the column with the kind of difficulty where it depends on the row (null: that
+                  of the policy entry).
     """
 
     rows: pd.DataFrame
@@ -54,12 +56,13 @@ class Condition:
     observed: pd.Series
     threshold: float
     n: pd.Series
-    window: str
+    window: str | pd.Series
     by: tuple[str, ...] = ("learner_id", "course_id")
     evidence: int | pd.Series = 0
     subject: str | None = None
     fired_at: str = "known_at"
     anchor: str = "event_id"
+    layer: str | None = None
 
 
 @dataclass(frozen=True)

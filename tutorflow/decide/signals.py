@@ -157,7 +157,7 @@ def _describe(
             "rule_version": str(entry.version),
             "learner_id": rows["learner_id"],
             "course_id": rows["course_id"],
-            "layer": entry.layer,
+            "layer": rows[condition.layer].fillna(entry.layer) if condition.layer else entry.layer,
             "alert_tier": level.alert_tier,
             "subject_kind": rule.subject,
             "subject_id": subject.fillna(""),
@@ -166,7 +166,9 @@ def _describe(
             "observed": condition.observed.iloc[positions].astype("float64"),
             "threshold": float(condition.threshold),
             "n": condition.n.iloc[positions].fillna(0).astype("int64"),
-            "window_text": condition.window,
+            "window_text": condition.window
+            if isinstance(condition.window, str)
+            else condition.window.iloc[positions],
         }
     )
     frame["evidence_ids"] = [json.dumps(ids) for ids in _evidence(condition, positions)]
