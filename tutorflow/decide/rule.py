@@ -8,7 +8,7 @@ of its policy entry: the policy file is checked against it, so a rule and its nu
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -19,11 +19,14 @@ Count = Annotated[int, Field(ge=1, le=1000)]
 Points = Annotated[float, Field(gt=0, le=100)]  # percentage points
 Share = Annotated[float, Field(gt=0, lt=1)]
 OfTen = Annotated[int, Field(ge=1, le=10)]
+Few = Annotated[int, Field(ge=1, le=5)]
 OfFive = Annotated[int, Field(ge=0, le=5)]
 OfSeven = Annotated[int, Field(ge=1, le=7)]
 Times = Annotated[float, Field(gt=1, le=100)]
 Deviations = Annotated[float, Field(gt=0, le=10)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+Minutes = Annotated[float, Field(gt=0, le=60)]
+CycleDays = Annotated[int, Field(ge=1, le=7)]
 # A window sees so much of the past and no more (tutorflow.decide.frames).
 RecentDays = Annotated[float, Field(gt=0, le=14)]
 QuietDays = Annotated[float, Field(ge=1, le=28)]
@@ -49,6 +52,7 @@ class Condition:
     ``anchor``    the column with the id of the event that made it true.
     ``layer``     the column with the kind of difficulty where it depends on the row (null: that
                   of the policy entry).
+    ``items``     which rows count for the recovery ``items_without_signal``; None: all.
     """
 
     rows: pd.DataFrame
@@ -63,6 +67,7 @@ class Condition:
     fired_at: str = "known_at"
     anchor: str = "event_id"
     layer: str | None = None
+    items: pd.Series | None = None
 
 
 @dataclass(frozen=True)
@@ -70,20 +75,38 @@ class Rule:
     """A rule function and what it needs.
 
     ``mart``        the frame it reads (an attribute of :class:`tutorflow.decide.frames.Frames`).
-    ``needs``       event types without which it sleeps.
+    ``needs``       event types that must all be delivered, else it sleeps.
+    ``any_of``      event types of which at least one must be delivered, else it sleeps.
     ``subject``     what it is about.
     ``is_absence``  judged by silence: it sees time only up to its feed's watermark.
     ``needs_time_of_day``  sleeps for sources that deliver whole days only.
+    ``needs_core_skills``  sleeps without a roster that marks core skills.
+    ``reach_days``  how far back of a row its condition may look.
     """
 
     name: str
     function: Callable[..., Condition]
     mart: str
     needs: tuple[str, ...]
+    any_of: tuple[str, ...]
     subject: Subject
     is_absence: bool
     needs_time_of_day: bool
+    needs_core_skills: bool
+    reach_days: float
     parameters: TypeAdapter[Any]
+
+    @property
+    def event_types(self) -> tuple[str, ...]:
+        """Every event type it reads: it sees time up to the slowest feed that has one of them."""
+        return (*self.needs, *self.any_of)
+
+    def missing(self, delivered: Collection[str]) -> list[str]:
+        """What it lacks where these event types are delivered; empty: it can work."""
+        lacking = [name for name in self.needs if name not in delivered]
+        if self.any_of and not set(self.any_of) & set(delivered):
+            lacking.append(" or ".join(self.any_of))
+        return lacking
 
     @property
     def summary(self) -> str:
@@ -97,15 +120,20 @@ RULES: dict[str, Rule] = {}
 def rule(
     *,
     mart: str,
-    needs: tuple[str, ...],
+    needs: tuple[str, ...] = (),
+    any_of: tuple[str, ...] = (),
     subject: Subject = "learner",
     is_absence: bool = False,
     needs_time_of_day: bool = False,
+    needs_core_skills: bool = False,
+    reach_days: float = 14,
     one_of: tuple[str, ...] = (),
+    at_least_one_of: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Condition]], Callable[..., Condition]]:
     """Register a function as the rule of its own name (see the module docstring).
 
-    ``one_of`` names parameters of which exactly one is to be given.
+    ``one_of`` names parameters of which exactly one is to be given, ``at_least_one_of`` such of
+    which one or more are.
     """
 
     def register(function: Callable[..., Condition]) -> Callable[..., Condition]:
@@ -115,17 +143,24 @@ def rule(
             function=function,
             mart=mart,
             needs=needs,
+            any_of=any_of,
             subject=subject,
             is_absence=is_absence,
             needs_time_of_day=needs_time_of_day,
-            parameters=TypeAdapter(parameter_model(function, one_of)),
+            needs_core_skills=needs_core_skills,
+            reach_days=reach_days,
+            parameters=TypeAdapter(parameter_model(function, one_of, at_least_one_of)),
         )
         return function
 
     return register
 
 
-def parameter_model(function: Callable[..., Condition], one_of: tuple[str, ...] = ()) -> Any:
+def parameter_model(
+    function: Callable[..., Condition],
+    one_of: tuple[str, ...] = (),
+    at_least_one_of: tuple[str, ...] = (),
+) -> Any:
     """A pydantic model of a rule function's keyword parameters, unknown keys forbidden."""
     hints = inspect.get_annotations(function, eval_str=True)
     fields: Mapping[str, Any] = {
@@ -139,6 +174,8 @@ def parameter_model(function: Callable[..., Condition], one_of: tuple[str, ...] 
         has_default = any(getattr(model, name) is not None for name in one_of)
         if len(given) > 1 or (one_of and not has_default):
             raise ValueError(f"give one of {', '.join(one_of)}")
+        if at_least_one_of and not model.model_fields_set.intersection(at_least_one_of):
+            raise ValueError(f"give one or more of {', '.join(at_least_one_of)}")
         return model
 
     return create_model(
