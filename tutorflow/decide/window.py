@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,7 +29,8 @@ from tutorflow.decide.alerts import (
     Watermark,
 )
 from tutorflow.decide.alerts import advance as advance_alerts
-from tutorflow.decide.candidates import build_candidates
+from tutorflow.decide.candidates import build_candidates, fit
+from tutorflow.decide.exposures import exposures_at
 from tutorflow.decide.frames import Frames, frame, load_frames, rows_of
 from tutorflow.decide.open_state import Opened
 from tutorflow.decide.rule import RULES
@@ -38,6 +39,7 @@ from tutorflow.decide.states import Fact
 from tutorflow.decide.surroundings import FAR_PAST, Surroundings, surroundings
 from tutorflow.policy import Policy, load_policy
 from tutorflow.publish import Candidates, last_committed_tick
+from tutorflow.publish.inbox import Inbox, open_inbox
 from tutorflow.pull import source_watermarks
 from tutorflow.roster import Roster, load_roster
 from tutorflow.settings import Settings
@@ -63,6 +65,7 @@ class Span:
     learners: list[str] | None
     late: set[str]
     is_first: bool
+    inbox: Inbox = field(default_factory=lambda: Inbox({}, frozenset))  # what people wrote
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def advance_window(
             sorted({*undecided["learner_id"], *opened.learners}),
             _late_learners(undecided, first),
             last is None,
+            open_inbox(settings, ends, lambda ids: _known_learners(warehouse, ids)),
         )
         frames = read_frames(warehouse, settings, roster, span)
         watermark = watermarks(sources, frames.source_courses)
@@ -119,9 +123,12 @@ def advance_window(
         opened.load_spells(settings, {*(span.learners or ()), *window.found.signals["learner_id"]})
         log: list[dict[str, Any]] = []
         moments: dict[tuple[str, str], pd.Timestamp] = {}
+        exposures: list[Any] = []
 
         def on_tick(index: int, news: list[Fact], changes: Changes) -> None:
             _note_moments(moments, ends[index], news, opened.state)
+            touched = [opened.state.alerts[key] for key in changes.touched]
+            exposures.extend(exposures_at(ends[index], touched, policy.fingerprint))
             log.append(
                 _log_row(
                     ends[index],
@@ -137,9 +144,12 @@ def advance_window(
                 progress(ticks[index])
 
         changes = decide_window(window, opened, on_tick)
-        return build_candidates(
+        candidates = build_candidates(
             warehouse, settings, policy, ticks, opened, changes, frames, around, moments, log
         )
+        heard = {"exposures": exposures, **span.inbox.tables()}
+        more = {name: fit(name, rows) for name, rows in heard.items()}
+        return replace(candidates, tables={**candidates.tables, **more})
 
 
 def read_frames(
@@ -190,6 +200,7 @@ def decide_window(window: Window, opened: Opened, on_tick: OnTick) -> Changes:
     changes, since = Changes(), span.first
     for index, tick in enumerate(inputs):
         changes.touched.clear()
+        tick.said.extend(span.inbox.take(index, tick.as_of, opened.state.alerts.values()))
         advance_alerts(opened.state, tick, context, policy, window.watermark, changes)
         tracker.advance(
             tick.as_of,
@@ -252,6 +263,17 @@ def _window_start(
     if not undecided.empty:
         start = min(start, undecided["earliest_at"].min().to_pydatetime())
     return max(start, first - LATEST_LOOK_BACK)
+
+
+def _known_learners(warehouse: duckdb.DuckDBPyConnection, ids: Collection[str]) -> set[str]:
+    """Which of some pseudonyms have sent any event."""
+    known = frame(
+        warehouse,
+        "select distinct learner_id from marts.events "
+        "where cast(learner_id as varchar) in (select unnest($ids))",
+        {"ids": sorted(ids)},
+    )
+    return set(known["learner_id"])
 
 
 def _late_learners(undecided: pd.DataFrame, first: datetime) -> set[str]:
