@@ -1,0 +1,1 @@
+"""Measuring what the alerts, the nudges and the people achieved."""
