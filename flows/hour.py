@@ -1,6 +1,7 @@
 """The hour as a story, told once: the Prefect flow, the command line and the backfill tell it.
 
-    lock -> pull -> build marts -> decide the ticks since the last -> gate -> publish -> snapshot
+    lock -> pull -> build marts -> decide the ticks since the last -> measure -> gate -> publish
+    -> snapshot
 
 `call(step, *arguments)` runs one step; the Prefect flow passes a caller that makes it a task.
 However a run ends, `run_status` says so.
@@ -170,7 +171,8 @@ def run_ticks(
         ticks = list(plan(publishing.last_committed_tick(settings)))
         for start in range(0, len(ticks), batch_ticks):
             batch = ticks[start : start + batch_ticks]
-            candidates: Candidates = step(steps.decide, settings, batch, now)
+            decided: Candidates = step(steps.decide, settings, batch, now)
+            candidates: Candidates = step(steps.measure, settings, decided, now)
             report.verdict = step(steps.check, settings, candidates, accepted or {})
             if report.verdict.blocked:
                 report.state = "blocked"

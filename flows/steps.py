@@ -9,6 +9,7 @@ from tutorflow import publish as publishing
 from tutorflow import pull as pulling
 from tutorflow import warehouse
 from tutorflow.decide.window import advance_window
+from tutorflow.measure import measuring
 from tutorflow.publish import Candidates, Run, Verdict
 from tutorflow.pull import PullAttempt
 from tutorflow.settings import Settings
@@ -38,6 +39,13 @@ def decide(settings: Settings, ticks: Sequence[datetime], now: datetime) -> Cand
     candidates = advance_window(settings, list(ticks), now)
     candidates.write(settings.candidates_path)
     return candidates
+
+
+def measure(settings: Settings, candidates: Candidates, now: datetime) -> Candidates:
+    """Label the outcome windows that ended, and once a day judge rules, people and programme."""
+    measured = measuring.measure(settings, candidates, now)
+    measured.write(settings.candidates_path)
+    return measured
 
 
 def check(

@@ -45,6 +45,7 @@ def pull(settings: Settings, now: datetime) -> list[PullAttempt]:
 build_marts = task(name="build marts", timeout_seconds=3000, **_PLAIN)(steps.build_marts)
 check_marts = task(name="check marts", timeout_seconds=3000, **_PLAIN)(steps.check_marts)
 decide = task(name="decide", timeout_seconds=1200, **_PLAIN)(steps.decide)
+measure = task(name="measure", timeout_seconds=1200, **_PLAIN)(steps.measure)
 check = task(name="check", timeout_seconds=600, **_PLAIN)(steps.check)
 publish = task(name="publish", timeout_seconds=600, retries=1, retry_delay_seconds=5, **_PLAIN)(
     steps.publish
@@ -56,6 +57,7 @@ _TASKS: dict[Callable[..., Any], Callable[..., Any]] = {
     steps.build_marts: build_marts,
     steps.check_marts: check_marts,
     steps.decide: decide,
+    steps.measure: measure,
     steps.check: check,
     steps.publish: publish,
     steps.snapshot: snapshot,
