@@ -281,7 +281,8 @@ def test_the_hour_takes_the_inbox_and_answers_it(world: World) -> None:
 def test_a_backfill_hears_what_the_hours_heard(world: World, tmp_path: Path) -> None:
     alert, start = an_open_alert(world), world.now.replace(tzinfo=None)
     named = {"alert_id": alert["alert_id"]}
-    log(world.settings, **named, row_id="1", written_at=start + timedelta(minutes=70))
+    log(world.settings, **named, row_id="1", written_at=start + timedelta(minutes=70),
+        at=start - timedelta(hours=71))  # fmt: skip
     write(world.settings, "acknowledgements", **named, row_id="2",
           written_at=start + timedelta(minutes=10))  # fmt: skip
     write(world.settings, "alert_verdicts", **named, row_id="3", verdict="useful",
@@ -299,3 +300,7 @@ def test_a_backfill_hears_what_the_hours_heard(world: World, tmp_path: Path) -> 
     taken = read_table(world.settings, "inbox_taken").set_index("row_id")["taken_at"]
     hours = (taken - start) / timedelta(hours=1)
     assert hours.to_dict() == {"1": 2.0, "2": 1.0, "3": 3.0, "4": 1.0}
+    # Its first window ended with the first hour, but only the second knew of it.
+    found = read_table(world.settings, "intervention_outcomes").set_index("window_hours")
+    assert found.loc[72, "labelled_at"] == start + timedelta(hours=2)
+    assert found.loc[168, "label"] == "still_open"
