@@ -39,6 +39,7 @@ def block(**changes: Any) -> dict[str, Any]:
         "next_action": "one worked example with a picture, then one item unaided (about 5 minutes)",
         "opened_at": TICK - HOUR,
         "last_signal_at": TICK - HOUR,
+        "is_first_of_learner": True,
         "as_of": TICK,
         **changes,
     }
@@ -82,6 +83,14 @@ def test_one_row_reads_as_a_colleague_would_say_it() -> None:
         "Tried    AI: 3 hints, an easier item at 14:09. Coach (12 days ago): worked example",
         "Do       one worked example with a picture, then one item unaided (about 5 minutes)",
     ]
+
+
+def test_a_second_alert_of_the_same_learner_reads_as_such() -> None:
+    second = block(alert_id="alert 2", layer="compliance", is_first_of_learner=False)
+    text = render_queue(rows(block(), second), 110)
+    assert "\nL-3f9a   content" in text
+    assert "\nalso:   L-3f9a   compliance" in text
+    assert text.count("also:") == 1
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])

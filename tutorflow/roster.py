@@ -37,6 +37,7 @@ DEFAULT_COACH = "default"
 _DTYPES: dict[Kind, str] = {
     "count": "Int64",
     "flag": "bool",
+    "switch": "bool",
     "from": "datetime64[us]",
     "until": "datetime64[us]",
     "list": "object",
@@ -63,6 +64,7 @@ class Roster:
     """
 
     learners: pd.DataFrame
+    guardians: pd.DataFrame
     coaches: pd.DataFrame
     caseloads: pd.DataFrame
     courses: pd.DataFrame
@@ -85,6 +87,11 @@ def load_roster(settings: Settings) -> Roster:
         frames["coaches"] = _default_coaches(settings)
     _check_references(rows)
     return Roster(**frames, version=_version(settings.roster_path))
+
+
+def core_skills_of(roster: Roster) -> frozenset[str]:
+    """The skills that the roster marks as core: later ones rest on them."""
+    return frozenset(roster.skills.loc[roster.skills["is_core"].astype(bool), "skill_id"])
 
 
 def roster_users(settings: Settings) -> dict[str, set[str]]:
@@ -161,7 +168,7 @@ def _parse(row: CsvRow, column: RosterColumn, settings: Settings, pseudonyms: Ps
     if text is None:
         if column.kind == "zone":
             return settings.timezone
-        return {"flag": False, "list": ()}.get(column.kind)
+        return {"flag": False, "switch": True, "list": ()}.get(column.kind)
     if column.kind == "user":
         return pseudonyms.of(row["namespace"] or ROSTER_NAMESPACE, text)
     if column.kind in ("from", "until"):

@@ -12,7 +12,19 @@ from tutorflow.privacy.pseudonyms import ROSTER_NAMESPACE
 from tutorflow.yaml_lines import did_you_mean
 
 Kind = Literal[
-    "user", "text", "count", "flag", "from", "until", "zone", "workdays", "clock", "list", "kind"
+    "user",
+    "text",
+    "count",
+    "flag",
+    "from",
+    "until",
+    "zone",
+    "workdays",
+    "clock",
+    "list",
+    "kind",
+    "switch",
+    "language",
 ]
 
 
@@ -53,6 +65,15 @@ ROSTER: dict[str, tuple[RosterColumn, ...]] = {
         RosterColumn("programme", "text", "the programme or contract the learner is in"),
         RosterColumn("cohort_id", "text", "the group that signals are compared with"),
         RosterColumn("is_staff", "flag", "true: a test or staff account, never alerted on"),
+        RosterColumn("nudges", "switch", "false: gets no nudges; empty: gets them"),
+        RosterColumn("language", "language", "of nudges, such as en; empty: the library's"),
+        *_VALIDITY,
+    ),
+    "guardians": (
+        _USER,
+        NAMESPACE,
+        _required("contact_id", "text", "whom to ask, by an id that names nobody"),
+        RosterColumn("authority", "flag", "true: may be asked; empty: never is"),
         *_VALIDITY,
     ),
     "coaches": (
@@ -144,6 +165,12 @@ def _clock(text: str) -> str:
     return text.zfill(5)
 
 
+def _language(text: str) -> str:
+    if not re.fullmatch("[a-z]{2}", text.lower()):
+        raise ValueError(f"{text!r} is not a language such as en or de")
+    return text.lower()
+
+
 def split_list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split("~~") if part.strip())
 
@@ -158,6 +185,8 @@ def _kind(text: str) -> str:
 PARSERS: dict[str, Callable[[str], Any]] = {
     "count": _count,
     "flag": _flag,
+    "switch": _flag,
+    "language": _language,
     "zone": _zone,
     "workdays": _workdays,
     "clock": _clock,

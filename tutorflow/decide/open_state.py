@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from tutorflow.decide.alerts import Alert, Evidence, Hold, OpenState, Signal, delivered_today
+from tutorflow.decide.crowds import Finding
 from tutorflow.decide.states import Spell, StateTracker
 from tutorflow.decide.working_time import Coach
 from tutorflow.policy.model import Policy
@@ -31,6 +32,8 @@ class Opened:
     learners: set[str]
     last_watermark: datetime | None
     delivered_rows: list[dict[str, Any]] = field(default_factory=list)
+    judged: set[str] = field(default_factory=set)  # learners whose state may change by itself
+    roster_version: str | None = None  # in force at the last committed tick
 
     def use_coaches(self, coaches: Mapping[str, Coach]) -> None:
         """Count what has been delivered by the coaches' own days."""
@@ -41,6 +44,40 @@ class Opened:
         rows = read_table(settings, "signals", lambda t: t.c.fired_at >= start)
         for row in _records(rows[["signal_id", "recorded_at"]]):
             self.state.recorded[row["signal_id"]] = row["recorded_at"]
+
+    def remember_fired(
+        self,
+        settings: Settings,
+        policy: Policy,
+        first: datetime,
+        is_out_of_scope: Callable[[str, str, datetime], str | None],
+    ) -> None:
+        """Who fired which rule lately, as far back as the cohort guard looks."""
+        since = first - timedelta(hours=policy.fatigue.cohort_guard.hours)
+        rows = read_table(
+            settings, "signals", lambda t: sa.and_(t.c.fired_at > since, t.c.alert_tier > 0)
+        )
+        for signal in map(_signal, _records(rows)):
+            who, course, at = signal.learner_id, signal.course_id, signal.fired_at
+            if signal.is_urgent or is_out_of_scope(who, course, at) is not None:
+                continue
+            fired = self.state.fired.setdefault((course, signal.rule_id), {})
+            fired[who] = max(at, fired.get(who, at))
+
+    def load_spells_of(
+        self, settings: Settings, concerned: Iterable[tuple[str | None, str | None]]
+    ) -> None:
+        """The current states of learners and courses; None stands for every learner or course."""
+        wanted = set(concerned)
+        learners = sorted({learner for learner, _ in wanted if learner is not None})
+        courses = sorted({course for learner, course in wanted if learner is None and course})
+        if (None, None) in wanted:
+            _add_spells(self.tracker, read_table(settings, "learner_states", {"until": None}))
+            return
+        self.load_spells(settings, learners)
+        if courses:
+            where = {"course_id": courses, "until": None}
+            _add_spells(self.tracker, read_table(settings, "learner_states", where))
 
     def load_spells(self, settings: Settings, learners: Iterable[str]) -> None:
         """The current state of the learners that may be judged in this window."""
@@ -60,7 +97,7 @@ def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
         "alerts",
         lambda t: sa.or_(t.c.status != "closed", t.c.closed_at >= first - MEMORY),
     )
-    evidence = _evidence_of(settings, alerts["alert_id"])
+    evidence = _evidence_of(settings, alerts["alert_id"], policy)
     state = OpenState()
     for row in _records(alerts.sort_values("opened_at")):
         alert = _alert(row, evidence.get(row["alert_id"], []))
@@ -68,7 +105,10 @@ def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
     for row in _records(read_table(settings, "suppressions", {"released_at": None})):
         hold = Hold(**row)
         state.holds[hold.suppression_id] = hold
-    _load_cooling(settings, state)
+    _load_waiting(settings, state, policy)
+    for row in _records(read_table(settings, "item_findings", {"until": None})):
+        finding = Finding(**row)
+        state.findings[finding.course_id, finding.item_id] = finding
     tracker = StateTracker(policy)
     dwell = timedelta(hours=policy.states.dwell_hours)
     spells = read_table(
@@ -76,25 +116,25 @@ def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
         "learner_states",
         lambda t: sa.and_(
             t.c.until.is_(None),
-            sa.or_(t.c.since > first - dwell, t.c.state.in_(("recovering", "paused"))),
+            sa.or_(t.c.since > first - dwell, t.c.state == "recovering"),
         ),
     )
     _add_spells(tracker, spells)
     for who, spell in tracker.spells.items():
         tracker.timers[who] = spell.since + dwell
-        if spell.state == "paused":
-            tracker.timers[who] = first
         if spell.state == "recovering":
             tracker.timers[who] = max(first, _recovering_until(state, who, policy, spell))
     learners = {key[0] for key, alert in state.alerts.items() if alert.status != "closed"}
     learners |= {hold.learner_id for hold in state.holds.values()}
-    learners |= {who[0] for who in tracker.spells}
+    watermark, roster_version = _last_tick(settings)
     return Opened(
         state,
         tracker,
         learners,
-        _last_watermark(settings),
+        watermark,
         _records(read_table(settings, "alerts", lambda t: t.c.delivered_at > first - MEMORY)),
+        {who[0] for who in tracker.spells},
+        roster_version,
     )
 
 
@@ -129,11 +169,23 @@ def _alert(row: Mapping[str, Any], evidence: list[Evidence]) -> Alert:
         closed_at=row["closed_at"],
         close_reason=row["close_reason"],
         reopened_count=row["reopened_count"],
+        contact_id=row["contact_id"],
+        acknowledged_at=row["acknowledged_at"],
+        acknowledged_by=row["acknowledged_by"],
+        breached_at=row["breached_at"],
+        resumed_at=row["resumed_at"],
+        overridden_at=row["overridden_at"],
+        overridden_by=row["overridden_by"],
+        override_reason=row["override_reason"],
+        override_coach_id=row["override_coach_id"],
+        override_tier=row["override_tier"],
         evidence=evidence,
     )
 
 
-def _evidence_of(settings: Settings, alert_ids: Iterable[str]) -> dict[str, list[Evidence]]:
+def _evidence_of(
+    settings: Settings, alert_ids: Iterable[str], policy: Policy
+) -> dict[str, list[Evidence]]:
     ids = sorted(alert_ids)
     found: dict[str, list[Evidence]] = {}
     for begin in range(0, len(ids), IDS_AT_ONCE):
@@ -142,26 +194,49 @@ def _evidence_of(settings: Settings, alert_ids: Iterable[str]) -> dict[str, list
         signals = _signals(settings, evidence["signal_id"])
         for row in _records(evidence.sort_values(["fired_at", "signal_id"])):
             signal = signals[row["signal_id"]]
-            found.setdefault(row["alert_id"], []).append(Evidence(signal, row["recovered_at"]))
+            recovery = _recovery(row, signal, policy)
+            found.setdefault(row["alert_id"], []).append(
+                Evidence(signal, row["recovered_at"], row["undone_at"], recovery)
+            )
     return found
+
+
+def _recovery(row: Mapping[str, Any], signal: Signal, policy: Policy) -> tuple[str, int] | None:
+    """What settles the evidence: as when it joined, not as a later policy has it."""
+    if row["recovery_kind"] is not None:
+        return row["recovery_kind"], int(row["recovery_times"])
+    return _recovery_now(signal, policy)
+
+
+def _recovery_now(signal: Signal, policy: Policy) -> tuple[str, int] | None:
+    if signal.rule_id not in policy.rules:
+        return None
+    recovery = policy.recovery_of(signal.rule_id)
+    return recovery.kind, recovery.times
 
 
 def _signals(settings: Settings, signal_ids: Iterable[str]) -> dict[str, Signal]:
+    return {row["signal_id"]: _signal(row) for row in _signal_rows(settings, signal_ids)}
+
+
+def _signal(row: Mapping[str, Any]) -> Signal:
+    return Signal(**{name: row[name] for name in Signal._fields})
+
+
+def _signal_rows(settings: Settings, signal_ids: Iterable[str]) -> Iterator[dict[str, Any]]:
     ids = sorted(set(signal_ids))
-    found: dict[str, Signal] = {}
     for begin in range(0, len(ids), IDS_AT_ONCE):
-        rows = read_table(settings, "signals", {"signal_id": ids[begin : begin + IDS_AT_ONCE]})
-        for row in _records(rows[list(Signal._fields)]):
-            found[row["signal_id"]] = Signal(**row)
-    return found
+        some = ids[begin : begin + IDS_AT_ONCE]
+        yield from _records(read_table(settings, "signals", {"signal_id": some}))
 
 
-def _load_cooling(settings: Settings, state: OpenState) -> None:
-    waiting = [h for h in state.holds.values() if h.reason == "cooldown" and h.signal_id]
-    signals = _signals(settings, [hold.signal_id or "" for hold in waiting])
-    state.cooling = {signal_id: Evidence(signal) for signal_id, signal in signals.items()}
-    for hold in waiting:
-        state.recorded[hold.signal_id or ""] = hold.held_at
+def _load_waiting(settings: Settings, state: OpenState, policy: Policy) -> None:
+    """The evidence of the signals that are held, and when each of them was decided first."""
+    held = [h.signal_id for h in state.holds.values() if h.signal_id and h.reason != "feed_late"]
+    for row in _signal_rows(settings, held):
+        signal = _signal(row)
+        state.waiting[signal.signal_id] = Evidence(signal, recovery=_recovery_now(signal, policy))
+        state.recorded[signal.signal_id] = row["recorded_at"]
 
 
 def _add_spells(tracker: StateTracker, rows: pd.DataFrame) -> None:
@@ -171,18 +246,18 @@ def _add_spells(tracker: StateTracker, rows: pd.DataFrame) -> None:
             tracker.spells[who] = Spell(row["state"], row["since"], row["reason"])
 
 
-def _last_watermark(settings: Settings) -> datetime | None:
+def _last_tick(settings: Settings) -> tuple[datetime | None, str | None]:
+    """(how far all sources were complete, roster in force) at the last committed tick."""
     log = read_table(
         settings,
         "tick_log",
         lambda t: t.c.as_of == sa.select(sa.func.max(t.c.as_of)).scalar_subquery(),
     )
     if log.empty:
-        return None
-    times = [
-        datetime.fromisoformat(text) for text in json.loads(log["watermarks"].iloc[0]).values()
-    ]
-    return min(times) if times else None
+        return None, None
+    (row,) = _records(log)
+    times = [datetime.fromisoformat(text) for text in json.loads(row["watermarks"]).values()]
+    return (min(times) if times else None), row["roster_version"]
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:

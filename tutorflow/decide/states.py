@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import duckdb
+import pandas as pd
 
 from tutorflow.decide.alerts import Alert, OpenState
+from tutorflow.decide.frames import frame, rows_of
 from tutorflow.policy.model import Policy
 
 Learner = tuple[str, str]  # learner, course
@@ -49,6 +53,7 @@ class StateTracker:
     facts: dict[Learner, Fact] = field(default_factory=dict)
     timers: dict[Learner, datetime] = field(default_factory=dict)
     changed: dict[tuple[str, str, datetime], Spell] = field(default_factory=dict)
+    entered: list[tuple[Learner, Spell]] = field(default_factory=list)  # in the latest tick
 
     def learn(self, fact: Fact) -> Learner:
         """Merge a new fact into what is known; returns whose it is."""
@@ -74,6 +79,7 @@ class StateTracker:
         is_out_of_scope: Callable[[str, str, datetime], str | None],
     ) -> None:
         """Judge every learner for whom something happened or a timer ran out in this tick."""
+        self.entered.clear()
         learners = {self.learn(fact) for fact in facts}
         learners.update(touched)
         learners.update(who for who, at in self.timers.items() if at <= as_of)
@@ -86,9 +92,9 @@ class StateTracker:
                 self._judge(learner, as_of, state, out)
 
     def _judge(self, learner: Learner, as_of: datetime, state: OpenState, out: str | None) -> None:
-        # A pause ends by itself, so it is looked at again at every tick.
+        # When a pause begins or ends, whoever it concerns is among those touched.
         label, reason, recheck = (
-            ("paused", out, as_of) if out else self._label(learner, as_of, state)
+            ("paused", out, None) if out else self._label(learner, as_of, state)
         )
         current = self.spells.get(learner)
         if current is None or label != current.state:
@@ -114,8 +120,11 @@ class StateTracker:
         ]
         for name, layers in (("stuck", ("content", "confidence")), ("drifting", ("compliance",))):
             standing = [a for a in alerts if a.status != "closed" and a.key[2] in layers]
-            if standing:
-                return name, _because(standing), None
+            unresumed = [a for a in standing if not a.has_resumed]
+            if unresumed:
+                return name, _because(unresumed), None
+        if any(a.status != "closed" and not a.is_safety for a in alerts):
+            return "recovering", "working again; an alert is still open", None
         until = [
             alert.closed_at + timedelta(hours=self.policy.states.recovering_hours)
             for alert in alerts
@@ -142,6 +151,7 @@ class StateTracker:
     def _enter(self, learner: Learner, spell: Spell) -> None:
         self.spells[learner] = spell
         self.changed[(*learner, spell.since)] = spell
+        self.entered.append((learner, spell))
 
     def _leave(self, learner: Learner, as_of: datetime) -> None:
         spell = self.spells.pop(learner, None)
@@ -152,3 +162,60 @@ class StateTracker:
 
 def _because(alerts: list[Alert]) -> str:
     return ", ".join(rule for alert in alerts for rule in alert.rules)
+
+
+# What was known of learners before an instant, without their rows.
+STANDING_FACTS = """
+    with answered as (
+        select
+            learner_id, course_id, max(known_at) as known_at,
+            max(response_number) as response_count,
+            arg_max(accuracy_of_last_20, response_number) as accuracy_of_last_20
+        from marts.responses
+        where learner_id in (select learner_id from standing_learners) and known_at < $before
+        group by all
+    ),
+
+    active as (
+        select learner_id, course_id, max(first_activity_at) as known_at, count(*) as active_days
+        from marts.learner_days
+        where learner_id in (select learner_id from standing_learners)
+            and if(time_precision = 'day', known_at, first_activity_at) < $before
+        group by all
+    )
+
+    select
+        learner_id, course_id, greatest(answered.known_at, active.known_at) as known_at,
+        response_count, accuracy_of_last_20, active_days
+    from active
+    full join answered using (learner_id, course_id)
+    order by 1, 2
+"""
+
+
+def standing_facts(
+    warehouse: duckdb.DuckDBPyConnection, learners: list[str], before: datetime
+) -> list[Fact]:
+    """What is known of the learners just before an instant (naive UTC)."""
+    if not learners:
+        return []
+    warehouse.register("standing_ids", pd.DataFrame({"id": learners}, dtype="str"))
+    warehouse.execute(
+        "create or replace temp table standing_learners as "
+        "select cast(id as uuid) as learner_id from standing_ids"
+    )
+
+    def known(value: Any, kind: type) -> Any:
+        return None if pd.isna(value) else kind(value)
+
+    return [
+        Fact(
+            row.known_at.to_pydatetime(),
+            row.learner_id,
+            row.course_id,
+            known(row.response_count, int),
+            known(row.accuracy_of_last_20, float),
+            known(row.active_days, int),
+        )
+        for row in rows_of(frame(warehouse, STANDING_FACTS, {"before": before}))
+    ]

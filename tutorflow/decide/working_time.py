@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+NEXT_SESSION = "next session or "
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -65,12 +66,22 @@ def next_working_moment(at: datetime, coach: Coach) -> datetime:
     return at
 
 
-def due_at(due: str, at: datetime, coach: Coach) -> datetime | None:
+def due_at(
+    due: str, at: datetime, coach: Coach, next_session_at: datetime | None = None
+) -> datetime | None:
     """When something given to ``coach`` at ``at`` (naive UTC) is due; naive UTC.
 
     ``due``: 'none'; 'same day' (end of the working day that is running or comes next);
-    'N hours' (N hours after work can begin; outside working hours, when work begins again).
+    'N hours' (N hours after work can begin; outside working hours, when work begins again);
+    'next session or N hours': before the learner's next session, if that comes sooner and the
+    coach is at work before it.
     """
+    if due.startswith(NEXT_SESSION):
+        latest = due_at(due.removeprefix(NEXT_SESSION), at, coach)
+        begins = next_working_moment(coach.local(at), coach).astimezone(UTC).replace(tzinfo=None)
+        if next_session_at is not None and latest is not None and begins < next_session_at < latest:
+            return next_session_at
+        return latest
     if due == "none":
         return None
     start = next_working_moment(coach.local(at), coach)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date, time
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 import tutorflow.decide.rules  # noqa: F401 - registers the rules
+from tutorflow.decide.frames import LOOKBACK
 from tutorflow.decide.rule import RULES, Rule
 from tutorflow.decide.working_time import parse_workdays
 from tutorflow.errors import ConfigurationError
@@ -34,10 +35,13 @@ from tutorflow.yaml_lines import YamlPath, did_you_mean, explain, load_yaml, sho
 
 Layer = Literal["content", "confidence", "compliance", "safety"]
 Tier = Annotated[int, Field(ge=1, le=4)]
+SignalTier = Annotated[int, Field(ge=0, le=4)]  # 0: only noted
+Role = Literal["ai_tutor", "tutor", "coach", "adviser", "guardian", "programme_staff"]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Cooldown = Annotated[float, Field(ge=0, le=24 * 28)]
-WITH_SESSIONS = ("responses", "learning_sessions")
+WITH_SESSIONS = ("responses", "steps", "learning_sessions")
+WITH_ANSWERS = ("responses", "steps")
 LAYERS: tuple[Layer, ...] = ("content", "confidence", "compliance", "safety")
 
 # What sentences may name, with values to try them on.
@@ -51,6 +55,7 @@ SENTENCE_FIELDS: Samples = {
 }
 SUBJECT_FIELDS: Samples = {"subject": ""}
 VALUE_FIELDS: Samples = {"value": 0.5}
+GOOD_NEWS_FIELDS: Samples = {"subject": "", "count": 3}
 
 
 class _Strict(BaseModel):
@@ -79,13 +84,17 @@ class Recovery(_Strict):
     worked_session: Literal[True] | None = None
     finished_session: Literal[True] | None = None
     submitted: Literal[True] | None = None
+    by_person: Literal[True] | None = None
+    human_contact: Literal[True] | None = None
+    answered: Literal[True] | None = None
+    score_below: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if sum(value is not None for value in self.__dict__.values()) != 1:
             raise ValueError(
                 "give exactly one of unaided_correct, items_without_signal, worked_session, "
-                "finished_session, submitted"
+                "finished_session, submitted, by_person, human_contact, answered, score_below"
             )
         return self
 
@@ -101,9 +110,9 @@ class Recovery(_Strict):
 
 
 class Level(_Strict):
-    """One threshold of a rule and the alert tier it starts at."""
+    """One threshold of a rule and the alert tier it starts at; tier 0 is only noted."""
 
-    alert_tier: Tier
+    alert_tier: SignalTier
     when: dict[str, Any] = {}
     repeated: Repeated | None = None
     sentence: str
@@ -140,12 +149,91 @@ class Capacity(_Strict):
     reserved_share_for_tier_3: Annotated[float, Field(ge=0, lt=1)] = 0.25
 
 
+def _known_rule(name: str) -> str:
+    if name not in RULES:
+        hint = did_you_mean(name, RULES, otherwise="there are")
+        raise ValueError(f"no rule is called {name!r}{hint}")
+    return name
+
+
+class CohortGuard(_Strict):
+    """When so many learners of a course fire one rule that it is no signal of theirs."""
+
+    share: Share = 0.25
+    learners: Annotated[int, Field(ge=2)] = 20  # active on the course, at least
+    hours: Annotated[float, Field(gt=0, le=168)] = 24
+    active_days: Annotated[int, Field(ge=1, le=60)] = 14
+
+
+class ItemGuard(_Strict):
+    """When so many of the learners who met an item missed or left it that it seems broken."""
+
+    share: Share = 0.8
+    learners: Annotated[int, Field(ge=2)] = 10  # who met it, at least
+    hours: Annotated[float, Field(gt=0, le=168)] = 24
+
+
+class Fatigue(_Strict):
+    cohort_guard: CohortGuard = CohortGuard()
+    item_guard: ItemGuard = ItemGuard()
+    already_on_it_hours: Annotated[float, Field(ge=0, le=336)] = 48
+
+
+class Pilot(_Strict):
+    """Where alerts are tried out; what is not given is not restricted."""
+
+    courses: Annotated[list[str], Field(min_length=1)] | None = None
+    cohorts: Annotated[list[str], Field(min_length=1)] | None = None
+    rules: (
+        Annotated[list[Annotated[str, AfterValidator(_known_rule)]], Field(min_length=1)] | None
+    ) = None
+
+
+class Profile(NamedTuple):
+    """What routing knows of a learner; ``contact_id`` is a guardian with recorded authority."""
+
+    age_band: str | None = None
+    programme: str | None = None
+    contact_id: str | None = None
+
+
 class Route(_Strict):
+    """Who answers: the first route that fits; what it does not name fits everybody.
+
+    ``needs_authority``: only for a learner with a guardian whose authority is recorded.
+    ``escalates_to``: who is asked when it is due and nobody has taken it up.
+    """
+
     alert_tier: Tier
     layer: Layer | None = None
-    role: Literal["ai_tutor", "tutor", "coach", "adviser", "guardian", "programme_staff"]
+    age_band: Annotated[list[str], Field(min_length=1)] | None = None
+    programme: Annotated[list[str], Field(min_length=1)] | None = None
+    needs_authority: bool = False
+    role: Role
     channel: Literal["in_app", "message", "call", "live_session"]
-    due: Annotated[str, Field(pattern=r"^(none|same day|\d+ hours?)$")]
+    due: Annotated[str, Field(pattern=r"^(none|same day|(next session or )?\d+ hours?)$")]
+    escalates_to: Role | None = None
+
+    @field_validator("age_band", "programme", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _family_needs_authority(self) -> Self:
+        if "guardian" in (self.role, self.escalates_to) and not self.needs_authority:
+            raise ValueError("a guardian is asked only with needs_authority: true")
+        return self
+
+    def fits(self, layer: str, alert_tier: int, profile: Profile) -> bool:
+        """Whether it answers such an alert of such a learner."""
+        return (
+            self.alert_tier == alert_tier
+            and self.layer in (None, layer)
+            and (self.age_band is None or profile.age_band in self.age_band)
+            and (self.programme is None or profile.programme in self.programme)
+            and (profile.contact_id is not None or not self.needs_authority)
+        )
 
 
 class WorkingHours(_Strict):
@@ -204,11 +292,51 @@ class States(_Strict):
     thriving: Thriving
 
 
+class Band(_Strict):
+    """Predicted success to aim at, and between which bounds a task fits."""
+
+    low: Share
+    aim: Share
+    high: Share
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if not self.low <= self.aim <= self.high:
+            raise ValueError("low, aim and high must be in this order")
+        return self
+
+
+class Coefficients(_Strict):
+    """Of the predicted success: a logistic, fitted once and frozen."""
+
+    intercept: float
+    item: Positive
+    mastery: Positive
+    wins: float
+    misses: float
+
+
+class Practice(_Strict):
+    """What the AI tutor is told to practise next, and how hard."""
+
+    usual: Band
+    recovering: Band
+    thriving: Band
+    after_misses: Band
+    misses_in_a_row: Annotated[int, Field(ge=1, le=10)]
+    suggested_items: Annotated[int, Field(ge=1, le=20)]
+    items_not_repeated: Annotated[int, Field(ge=0, le=50)]
+    forgotten_below: Share
+    prior_weight: Positive
+    coefficients: Coefficients
+
+
 class ScorePart(_Strict):
     """A part of a score: ``none`` and ``full`` are the values mapped to 0 and 1."""
 
     weight: Positive
     kind: Literal["leading", "lagging"]
+    layer: Layer
     none: float
     full: float
     sentence: str
@@ -250,6 +378,8 @@ class Stopout(_Parts):
     frequency_drop: ScorePart
     attendance: ScorePart
     completion: ScorePart
+    responsiveness: ScorePart
+    time_to_start: ScorePart
 
 
 class Scores(_Strict):
@@ -259,6 +389,50 @@ class Scores(_Strict):
     def by_name(self) -> dict[str, dict[str, ScorePart]]:
         """score -> part -> its numbers."""
         return {name: getattr(self, name).parts() for name in type(self).model_fields}
+
+
+class MasteredAfterStruggle(_Strict):
+    """A skill is mastered for the first time, after misses on it within so many days."""
+
+    misses: Annotated[int, Field(ge=1, le=10)]
+    within_days: Annotated[float, Field(gt=0, le=56)]
+    sentence: str
+
+    @field_validator("sentence")
+    @classmethod
+    def _placeholders(cls, value: str) -> str:
+        return check_placeholders(value, GOOD_NEWS_FIELDS)
+
+
+class Streak(_Strict):
+    """Active days in a row: each of these numbers is news."""
+
+    days: Annotated[list[Annotated[int, Field(ge=2, le=30)]], Field(min_length=1)]
+    sentence: str
+
+    @field_validator("sentence")
+    @classmethod
+    def _placeholders(cls, value: str) -> str:
+        return check_placeholders(value, GOOD_NEWS_FIELDS)
+
+
+class Returned(_Strict):
+    """An alert about showing up closed because the learner came back."""
+
+    sentence: str
+
+    @field_validator("sentence")
+    @classmethod
+    def _placeholders(cls, value: str) -> str:
+        return check_placeholders(value, GOOD_NEWS_FIELDS)
+
+
+class GoodNews(_Strict):
+    """What is worth a kind word; None: not told."""
+
+    mastered_after_struggle: MasteredAfterStruggle | None = None
+    streak: Streak | None = None
+    returned: Returned | None = None
 
 
 class Worked(_Strict):
@@ -335,13 +509,6 @@ class Quality(_Strict):
     tuning: Tuning = Tuning()
 
 
-def _known_rule(name: str) -> str:
-    if name not in RULES:
-        hint = did_you_mean(name, RULES, otherwise="there are")
-        raise ValueError(f"no rule is called {name!r}{hint}")
-    return name
-
-
 class Policy(_Strict):
     """The whole policy (see the shipped ``default.yml`` for every key in use)."""
 
@@ -353,12 +520,16 @@ class Policy(_Strict):
     cooldown_hours: dict[Layer, Cooldown]
     recovery: dict[Layer, Recovery]
     capacity: Capacity
+    fatigue: Fatigue = Fatigue()
+    pilot: Pilot = Pilot()
     routing: list[Route]
     working_hours: WorkingHours
     priority: PriorityWeights
     confidence: ConfidenceBands
     states: States
+    practice: Practice
     scores: Scores
+    good_news: GoodNews = GoodNews()
     outcomes: Outcomes = Outcomes()
     quality: Quality = Quality()
     rules: dict[Annotated[str, AfterValidator(_known_rule)], RulePolicy]
@@ -377,7 +548,8 @@ class Policy(_Strict):
     def _every_route(cls, routing: list[Route]) -> list[Route]:
         for layer in LAYERS:
             for tier in (1, 2, 3, 4):
-                _route(routing, layer, tier)
+                for profile in kinds_of_learners(routing):
+                    _route(routing, layer, tier, profile)
         return routing
 
     @property
@@ -385,9 +557,9 @@ class Policy(_Strict):
         """Version and content hash: what tables name as the policy in force."""
         return self._fingerprint
 
-    def route(self, layer: str, alert_tier: int) -> Route:
-        """The first route that fits; a route without a layer fits every layer."""
-        return _route(self.routing, layer, alert_tier)
+    def route(self, layer: str, alert_tier: int, profile: Profile = Profile()) -> Route:  # noqa: B008
+        """The first route that fits; what a route does not name fits everybody."""
+        return _route(self.routing, layer, alert_tier, profile)
 
     def numbers_of(self, rule: str, level: Level) -> dict[str, Any]:
         """The parameters in force: the level's own, the policy's mastery line, rule defaults."""
@@ -411,15 +583,46 @@ class Policy(_Strict):
         return self.cooldown_hours[entry.layer]
 
     def enabled_rules(self) -> dict[str, tuple[Rule, RulePolicy]]:
-        """name -> (function and needs, policy entry) of every enabled rule."""
-        return {name: (RULES[name], entry) for name, entry in self.rules.items() if entry.enabled}
+        """name -> (function and needs, policy entry) of every enabled rule of the pilot."""
+        return {
+            name: (RULES[name], entry)
+            for name, entry in self.rules.items()
+            if entry.enabled and self.is_in_pilot(name)
+        }
+
+    def is_in_pilot(self, rule: str) -> bool:
+        """Whether the pilot tries the rule; safety is no matter of trying."""
+        tried = self.pilot.rules
+        return tried is None or rule in tried or self.rules[rule].layer == "safety"
 
 
-def _route(routing: list[Route], layer: Layer | str, alert_tier: int) -> Route:
+def kinds_of_learners(routing: list[Route]) -> list[Profile]:
+    """Every kind of learner that routes tell apart, and those of whom nothing is known."""
+    ages = dict.fromkeys([None, *(age for route in routing for age in route.age_band or ())])
+    programmes = dict.fromkeys([None, *(one for route in routing for one in route.programme or ())])
+    return [
+        Profile(age, programme, contact)
+        for age in ages
+        for programme in programmes
+        for contact in (None, "a guardian")
+    ]
+
+
+def _route(routing: list[Route], layer: Layer | str, alert_tier: int, profile: Profile) -> Route:
     for route in routing:
-        if route.alert_tier == alert_tier and route.layer in (None, layer):
+        if route.fits(layer, alert_tier, profile):
             return route
-    raise ValueError(f"there is no route for alert tier {alert_tier} of the layer {layer}")
+    who = [
+        f"{name} {value}"
+        for name, value in (("age band", profile.age_band), ("programme", profile.programme))
+        if value
+    ]
+    if profile.contact_id is None and any(route.needs_authority for route in routing):
+        who.append("no guardian with authority")
+    raise ValueError(
+        f"there is no route for alert tier {alert_tier} of the layer {layer}"
+        + (f" ({', '.join(who)})" if who else "")
+    )
 
 
 def check_placeholders(text: str, samples: Samples) -> str:
@@ -469,6 +672,8 @@ def _parameter_faults(policy: Policy) -> Iterator[tuple[YamlPath, str]]:
             at: YamlPath = ("rules", name, "levels", position)
             if level.repeated is not None and RULES[name].mart not in WITH_SESSIONS:
                 yield (*at, "repeated"), f"{name} looks at whole days, which have no sessions"
+            elif level.repeated is not None and _reaches_too_far(RULES[name], level.repeated):
+                yield (*at, "repeated"), f"{name} looks back too far for so many days"
             try:
                 RULES[name].parameters.validate_python(level.when)
             except ValidationError as error:
@@ -481,6 +686,11 @@ def _parameter_faults(policy: Policy) -> Iterator[tuple[YamlPath, str]]:
                     yield (*at, "when", *detail["loc"]), message
 
 
+def _reaches_too_far(rule: Rule, repeated: Repeated) -> bool:
+    """Two spans of repetition, what the rule itself reaches back, and a day at the edge."""
+    return 2 * repeated.within_days + rule.reach_days + 1 > LOOKBACK.days
+
+
 def _recovery_faults(policy: Policy) -> Iterator[tuple[YamlPath, str]]:
     """Recoveries that could never happen: an alert would stay open for ever."""
     for name, entry in policy.rules.items():
@@ -488,12 +698,18 @@ def _recovery_faults(policy: Policy) -> Iterator[tuple[YamlPath, str]]:
         needed = {
             "unaided_correct": ("is about a skill", rule.subject == "skill"),
             "submitted": ("is about an assignment", rule.mart == "assignments"),
-            "items_without_signal": ("looks at answers", rule.mart == "responses"),
+            "items_without_signal": (
+                "looks at answers",
+                rule.mart in (*WITH_ANSWERS, "check_ins"),
+            ),
+            "score_below": ("looks at scores", rule.mart == "score_days"),
         }
         kind, is_possible = needed.get(recovery.kind, ("", True))
+        where: YamlPath = ("rules", name, *(("recovery",) if entry.recovery else ()))
         if not is_possible:
-            where: YamlPath = ("rules", name, *(("recovery",) if entry.recovery else ()))
             yield where, f"{recovery.kind} closes only a rule that {kind}; {name} does not"
+        elif entry.layer == "safety" and recovery.kind != "by_person":
+            yield where, "what is about safety is closed by a person only: by_person: true"
 
 
 def default_policy_path() -> Path:

@@ -116,8 +116,10 @@ def _headline(frame: pd.DataFrame, as_of: datetime | None, clock: _Clock) -> str
 def _block(row: Mapping[Hashable, Any], clock: _Clock) -> RenderableType:
     due = to_aware_utc(row["due_at"])
     is_overdue = clock.has_passed(due)
+    is_first = pd.isna(row["is_first_of_learner"]) or bool(row["is_first_of_learner"])
     header = Text("   ").join(
         [
+            *([] if is_first else [Text("also:")]),
             Text(row["learner_label"], style="bold"),
             Text(row["layer"]),
             Text(f"alert tier {row['alert_tier']}"),
