@@ -1,14 +1,19 @@
-"""The demo: a simulated programme, run the way a real one is, in a folder of its own.
+"""The demo: a simulated programme with simulated coaches, run the way a real one is.
 
-Its coaches act: once a week each works through the front of the queue, and the simulated learners
-feel it. So the queue that is shown at the end is what a programme in use would see.
+The loop is closed: coaches with limited time read the published queue, act, and write into the
+inbox what they did; learners respond by their hidden motivation and skill; the next tick sees it.
+At the end the same programme is played without coaches, so that the loop's effect can be read off.
 """
 
+import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from flows.history import run_backfill
@@ -16,7 +21,9 @@ from flows.hour import RunReport, run_hour
 from flows.report import as_line
 from tutorflow import publish
 from tutorflow.errors import TutorflowError
+from tutorflow.hours import to_naive_utc
 from tutorflow.privacy.pseudonyms import source_users
+from tutorflow.publish import inbox
 from tutorflow.settings import CONFIG_NAME, Settings, load_settings
 from tutorflow.simulate import Programme, SimulationConfig
 from tutorflow.simulate.delivery import write_events
@@ -26,15 +33,20 @@ _MARK = ".tutorflow-demo"
 _WEEKS_BEFORE = 4
 _FIRST_HOUR, _LAST_HOUR = 8, 18
 _QUEUE_ROWS = 5
-_CONTACTS_PER_WEEK = 25  # of one coach
+_CONTACTS_PER_DAY = 8  # of one coach
+_AGAIN_AFTER = timedelta(days=7)  # the same alert is taken up again
+_WRONG_VERDICTS = 0.1  # share of verdicts that simulated coaches get wrong
 
-# What a coach does about an alert of each layer, among the kinds of help the simulation knows.
+# What a coach does about an alert: the simulation's kind of help, and the inbox's word for it.
 _HELP = {
-    "content": "worked_example",
-    "confidence": "confidence_reset",
-    "compliance": "live_checkin",
-    "safety": "family_contact",
+    ("content", 2): ("worked_example", "worked_example"),
+    ("content", 3): ("worked_example", "worked_example"),
+    ("confidence", 2): ("confidence_reset", "confidence_reset"),
+    ("confidence", 3): ("confidence_reset", "confidence_reset"),
+    ("compliance", 2): ("message", "message"),
+    ("compliance", 3): ("live_checkin", "call"),
 }
+_OTHERWISE = ("live_checkin", "call")
 
 _CONFIGURATION = """\
 # The demo's programme: files of whole days, and of single hours for the last day.
@@ -70,22 +82,25 @@ def run_demo(folder: Path, learners: int, seed: int, now: datetime, out: Console
 
     today = datetime.combine(last_day, time(), UTC)
     out.print(f"{learners} simulated learners from {config.start} to {last_day}, seed {seed}.")
-    for week, end in enumerate(_week_ends(config.starts_at, today), start=1):
-        with out.status(f"Week {week}, a decision per day ..."):
-            for day in _days(programme.advanced_to, end):
-                _write(programme, folder, day)
+    coaches = _Coaches(settings, programme)
+    for end in _days(config.starts_at, today):
+        if programme.advanced_to.weekday() < 5:
+            coaches.act(programme.advanced_to, _CONTACTS_PER_DAY)
+        _write(programme, folder, end)
+        if end.weekday() in (5, 6) and end < today:
+            continue  # nobody reads before Monday: the weekend is decided with Sunday
+        with out.status(f"{end:%A %d %B}: pulling, building, deciding ..."):
             report = run_backfill(settings, None, None, "day", end)
         _say(out, report)
-        if end < today:
-            _coaches_act(settings, programme, end)
-
     for hour in range(_FIRST_HOUR, _LAST_HOUR + 1):
         moment = today + timedelta(hours=hour)
+        coaches.act(programme.advanced_to, 1)
         with out.status(f"{last_day:%A} {hour}:00 ..."):
             _write(programme, folder, moment)
             report = run_hour(settings, None, moment)
         _say(out, report)
     _show(settings, moment, out)
+    _compare(programme, coaches, config, moment, out)
 
 
 def _say(out: Console, report: RunReport) -> None:
@@ -94,15 +109,87 @@ def _say(out: Console, report: RunReport) -> None:
         raise TutorflowError("The demo was held back by its own gate; the reason stands above.")
 
 
-def _coaches_act(settings: Settings, programme: Programme, at: datetime) -> None:
-    """Each coach helps the first learners of the own queue, from nine in the morning."""
-    queue = publish.queue(settings)
-    front = queue[queue["queue_position"] <= _CONTACTS_PER_WEEK]
-    users = source_users(settings.identity_path, front["learner_id"])
-    for row in front.to_dict("records"):
-        ((_, user),) = users[row["learner_id"]]
-        moment = at + timedelta(hours=9, minutes=15 * int(row["queue_position"]))
-        programme.intervene(user, _HELP[row["layer"]], moment)
+@dataclass
+class _Coaches:
+    """Simulated coaches: each works through the front of the own queue, and logs it."""
+
+    settings: Settings
+    programme: Programme
+    taken_up: dict[str, datetime] = field(default_factory=dict)
+    contacts: Counter[str] = field(default_factory=Counter)
+
+    def act(self, at: datetime, contacts: int) -> None:
+        """As many contacts each, a quarter of an hour apart, from `at` or nine in the morning."""
+        queue = publish.queue(self.settings)
+        if queue.empty:
+            return
+        needs = self._needs(at)
+        start = at + timedelta(hours=9) if at.hour == 0 else at
+        for _, mine in queue.groupby("coach_id"):
+            waiting = [row for row in mine.to_dict("records") if self._is_due(row, at)]
+            for n, row in enumerate(waiting[:contacts]):
+                self._help(row, start + timedelta(minutes=15 * n), needs)
+
+    def _is_due(self, row: dict[str, object], at: datetime) -> bool:
+        before = self.taken_up.get(str(row["alert_id"]))
+        return before is None or at - before > _AGAIN_AFTER
+
+    def _help(self, row: dict[str, object], at: datetime, needs: set[str]) -> None:
+        alert, learner = str(row["alert_id"]), str(row["learner_id"])
+        ((_, user),) = source_users(self.settings.identity_path, [learner])[learner]
+        help_, kind = _HELP.get((str(row["layer"]), int(str(row["alert_tier"]))), _OTHERWISE)
+        self.programme.intervene(user, help_, at)
+        self.contacts[kind] += 1
+        when = to_naive_utc(at)
+        logged = {"alert_id": alert, "coach_id": row["coach_id"], "written_at": when}
+        inbox.write(self.settings, "acknowledgements", **logged)
+        inbox.write(self.settings, "interventions", kind=kind, code="too_early", **logged)
+        if alert not in self.taken_up:
+            is_needed = (user in needs) != (_chance(alert) < _WRONG_VERDICTS)
+            verdict = "useful" if is_needed else "not_actionable"
+            inbox.write(self.settings, "alert_verdicts", verdict=verdict, **logged)
+        self.taken_up[alert] = at
+
+    def _needs(self, at: datetime) -> set[str]:
+        """Users who need help now, which a person finds out by talking to them."""
+        needs = self.programme.truth().tables["needs"].to_pandas()
+        is_on = needs["ended_at"].isna() | (needs["ended_at"] > pd.Timestamp(at))
+        return set(needs.loc[is_on, "user_id"])
+
+
+def _chance(text: str) -> float:
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def _compare(
+    programme: Programme,
+    coaches: _Coaches,
+    config: SimulationConfig,
+    until: datetime,
+    out: Console,
+) -> None:
+    """What the loop changed: the same seed without anybody acting."""
+    alone = Programme(config)
+    alone.advance(until)
+    made = ", ".join(
+        f"{n} x {kind.replace('_', ' ')}" for kind, n in coaches.contacts.most_common()
+    )
+    out.print(f"\nThe coaches made {sum(coaches.contacts.values())} contacts ({made}).")
+    out.print("The same programme with and without them, by its hidden truth:")
+    rows = [("with coaches", *_outcome(programme)), ("without", *_outcome(alone))]
+    out.print(f"{'':14}{'stopped':>9}{'days in need':>14}{'mean mark':>11}", highlight=False)
+    for name, stopped, days, mark in rows:
+        out.print(f"{name:14}{stopped:9,}{days:14,.0f}{mark:11.1f}", highlight=False)
+
+
+def _outcome(programme: Programme) -> tuple[int, float, float]:
+    """(learners who stopped, days of need, mean expected mark of a final exam)."""
+    tables = programme.truth().tables
+    needs = tables["needs"].to_pandas()
+    until = needs["ended_at"].fillna(pd.Timestamp(programme.advanced_to))
+    days = (until - needs["started_at"]).dt.total_seconds().clip(lower=0).sum() / 86400
+    marks = tables["results"].to_pandas()["final_mark"]
+    return tables["stops"].num_rows, float(days), float(marks.mean())
 
 
 def _show(settings: Settings, now: datetime, out: Console) -> None:
@@ -128,14 +215,6 @@ def _show(settings: Settings, now: datetime, out: Console) -> None:
         f"Next: tutorflow --home {home} status",
         soft_wrap=True,
     )
-
-
-def _week_ends(start: datetime, end: datetime) -> Iterator[datetime]:
-    """The ends of the weeks from `start`, and `end` itself."""
-    while start + timedelta(weeks=1) < end:
-        start += timedelta(weeks=1)
-        yield start
-    yield end
 
 
 def _days(start: datetime, end: datetime) -> Iterator[datetime]:
