@@ -106,13 +106,14 @@ def _orphans(settings: Settings, candidates: Candidates) -> pd.DataFrame:
 
 
 def _tiers(candidates: Candidates) -> pd.DataFrame:
+    """Every alert tier there is, but for signals that are rightly only noted (tier 0)."""
     columns = {
         "alerts": ("alert_tier", "opening_tier"),
         "signals": ("alert_tier",),
         "suppressions": ("alert_tier",),
         "coach_queue": ("alert_tier",),
     }
-    return pd.concat(
+    tiers = pd.concat(
         [
             pd.DataFrame(
                 {
@@ -126,6 +127,13 @@ def _tiers(candidates: Candidates) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
+    signals, held = candidates.rows("signals"), candidates.rows("suppressions")
+    is_told = signals["disposition"].isin(["noted", "suppressed"])
+    told = {
+        *signals.loc[is_told, "signal_id"],
+        *held.loc[held["release"].notna(), "suppression_id"],
+    }
+    return tiers[~(tiers["row_id"].isin(told) & (tiers["alert_tier"] == 0))]
 
 
 def _opened_alerts(candidates: Candidates, opened: pd.DataFrame) -> pd.DataFrame:
