@@ -163,6 +163,8 @@ class Settings(BaseModel):
             environment variable TUTORFLOW_DATABASE_URL wins.
         policy_path: a policy of one's own, relative to the configuration file; none = the
             shipped one.
+        nudges_path: a nudge library of one's own, relative to the configuration file; none = the
+            shipped one.
         roster_path: folder of roster files, relative to the configuration file; none = no roster.
         late_horizon: signals that became known later than this after the fact are only logged.
         sources: where events come from.
@@ -180,6 +182,7 @@ class Settings(BaseModel):
         default_factory=lambda data: f"sqlite:///{data['home'] / 'serving.sqlite'}", min_length=1
     )
     policy_path: Path | None = None
+    nudges_path: Path | None = None
     roster_path: Path | None = None
     late_horizon: Duration = timedelta(days=7)
     sources: tuple[Source, ...] = ()
@@ -189,7 +192,7 @@ class Settings(BaseModel):
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
 
-    @field_validator("policy_path", "roster_path")
+    @field_validator("policy_path", "nudges_path", "roster_path")
     @classmethod
     def _beside_the_configuration(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         if path is None:

@@ -2,213 +2,384 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from statistics import median
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pandas as pd
 
 from tutorflow.decide.alerts import EPOCH, NoteRequest, Signal
-from tutorflow.decide.frames import frame
+from tutorflow.decide.handoff_facts import (
+    MEMORY,
+    SIMILAR,
+    Answer,
+    Around,
+    Contact,
+    NotCommitted,
+    lead_of,
+    look_around,
+)
 from tutorflow.policy.model import Policy
+from tutorflow.settings import Settings
 
-MEMORY = timedelta(days=28)  # earlier alerts that a note still mentions
+ZoneOf = Callable[[NoteRequest], str]  # the time zone of the coach who will read a note
+BEFORE = 9  # answers before a change that it is compared with
+TELLING = 1.5  # times slower or faster than own pace that is worth a word
+TIMED = 2  # answers with a known time that a pace needs
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = (
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+)
 
-# What the AI tutor did, and how the learner was doing, in the week before each note.
-BEFORE_THE_NOTE = """
-    with asked as (
-        select alert_id, cast(learner_id as uuid) as learner_id, course_id, fired_at, written_at
-        from asked_notes
-    ),
 
-    done as (
-        select
-            asked.alert_id,
-            count(*) filter (events.event_type = 'hint_requested') as hints,
-            count(*) filter (events.event_type = 'explanation_viewed') as explanations,
-            count(*) filter (events.event_type = 'difficulty_changed') as difficulty_changes,
-            max(events.occurred_at) filter (events.event_type = 'difficulty_changed')
-                as difficulty_changed_at,
-            count(*) filter (events.event_type = 'message_sent' and events.actor = 'ai_tutor')
-                as messages,
-            count(*) filter (events.event_type = 'message_sent' and events.actor = 'coach')
-                as coach_messages,
-            max(events.occurred_at) filter (
-                events.event_type = 'message_sent' and events.actor = 'coach'
-            ) as coach_message_at,
-            arg_max(coalesce(events.module_id, events.item_id), events.occurred_at) filter (
-                events.is_activity
-            ) as last_place,
-            max(events.occurred_at) filter (events.is_activity) as last_activity_at
-        from asked
-        inner join marts.events as events
-            on events.learner_id = asked.learner_id
-            and events.course_id = asked.course_id
-            and events.known_at < asked.written_at
-            and events.occurred_at >= asked.written_at - interval 14 day
-        group by asked.alert_id
-    ),
+@dataclass(frozen=True)
+class Change:
+    """Where the answers on a subject turned: the run that is the matter, and what came before.
 
-    answers as (
-        select
-            asked.alert_id,
-            responses.is_correct,
-            responses.known_at,
-            row_number() over (
-                partition by asked.alert_id
-                order by responses.known_at desc, responses.response_number desc
-            ) as back
-        from asked
-        inner join marts.responses as responses
-            on responses.learner_id = asked.learner_id
-            and responses.course_id = asked.course_id
-            and responses.known_at <= asked.fired_at
-            and responses.known_at < asked.written_at
-    ),
+    ``rows`` are the first tries it is about, ``at`` the first miss of the run that was going on
+    when the signal fired; None where no run was going on.
+    """
 
-    accuracy as (
-        select
-            alert_id,
-            count(*) filter (back <= 4) as recent_answers,
-            count(*) filter (back <= 4 and is_correct) as recent_right,
-            count(*) filter (back between 5 and 13) as earlier_answers,
-            count(*) filter (back between 5 and 13 and is_correct) as earlier_right
-        from answers
-        where back <= 13
-        group by alert_id
-    )
-
-    select asked.alert_id, done.* exclude (alert_id), accuracy.* exclude (alert_id)
-    from asked
-    left join done using (alert_id)
-    left join accuracy using (alert_id)
-"""
+    rows: list[Answer]
+    at: datetime | None
+    before: list[Answer]
+    since: list[Answer]
 
 
 def write_notes(
     warehouse: duckdb.DuckDBPyConnection,
+    settings: Settings,
     requests: Sequence[NoteRequest],
     policy: Policy,
     titles: Mapping[str, str],
+    zone_of: ZoneOf,
+    window: NotCommitted = NotCommitted(),  # noqa: B008 - immutable
 ) -> pd.DataFrame:
     """Rows of ``handoff_notes``, one per request."""
     if not requests:
         return pd.DataFrame()
-    asked = pd.DataFrame(
+    grace = timedelta(hours=policy.reopen_grace_hours)
+    around = look_around(warehouse, settings, requests, window, grace)
+    return pd.DataFrame(
         [
-            {
-                "alert_id": request.alert_id,
-                "learner_id": request.key[0],
-                "course_id": request.key[1],
-                "fired_at": max(signal.fired_at for signal in request.signals),
-                "written_at": request.at,
-            }
+            note(request, around[request.alert_id], policy, titles, zone_of(request))
             for request in requests
         ]
     )
-    warehouse.register("asked_notes", asked)
-    before: list[Any] = frame(warehouse, BEFORE_THE_NOTE).to_dict("records")
-    warehouse.unregister("asked_notes")
-    history = {row["alert_id"]: row for row in before}
-    return pd.DataFrame(
-        [_note(request, history.get(request.alert_id, {}), policy, titles) for request in requests]
-    )
 
 
-def _note(
+def note(
     request: NoteRequest,
-    history: Mapping[str, Any],
+    around: Around,
     policy: Policy,
     titles: Mapping[str, str],
+    zone: str,
 ) -> dict[str, Any]:
-    lead = max(request.signals, key=lambda s: (s.alert_tier, s.fired_at, s.signal_id))
+    """The parts of one note; times are said in ``zone``, the coach's."""
+    lead = lead_of(request.signals)
     entry = policy.rules[lead.rule_id]
     subject = titles.get(lead.subject_id, lead.subject_id) or "the course"
-    changed_at = min(signal.fired_at for signal in request.signals)
-    changed = _what_changed(history)
+    clock = _Clock(request.at, ZoneInfo(zone))
+    change = find_change(lead, around.answers)
+    fired = min(signal.fired_at for signal in request.signals)
+    changed_at = change.at or _gone_quiet(lead, around) or fired
+    changed = _what_changed(change, around, clock)
     return {
         "alert_id": request.alert_id,
         "objective": entry.objective.format(subject=subject),
-        "observed_issue": _issue(request.signals),
+        "observed_issue": _issue(request.signals, lead, change),
         "what_changed": changed,
         "changed_at": changed_at,
         "severity": f"alert tier {request.alert_tier}, "
         f"confidence {request.confidence} ({request.basis})",
-        "was_doing": _was_doing(history, subject),
-        "why_now": f"{changed}; noticed {changed_at:%d %b %H:%M} UTC",
-        "ai_tried": _ai_tried(history),
-        "humans_tried": _humans_tried(history, request),
+        "was_doing": _was_doing(around, subject, clock),
+        "why_now": _why_now(changed, change, clock, fired),
+        "ai_tried": _ai_tried(around, change.at, clock),
+        "humans_tried": _humans_tried(around, request),
         "next_action": entry.action.format(subject=subject),
         "minutes": entry.minutes,
+        "error_pattern": _error_pattern(change),
+        "similar_cases": _similar_cases(around),
         "draft_message": _draft(request.key[2], subject),
         "written_at": request.at,
     }
 
 
-def _issue(signals: Sequence[Signal]) -> str:
+class _Clock:
+    """Says instants as somebody in a zone would at the note's tick."""
+
+    def __init__(self, at: datetime, zone: ZoneInfo) -> None:
+        self.zone = zone
+        self.today = self._local(at).date()
+
+    def _local(self, at: datetime) -> datetime:
+        return at.replace(tzinfo=UTC).astimezone(self.zone)
+
+    def say(self, at: datetime) -> str:
+        """'14:05', or with the day if that is another one: 'Mon 2 Mar 14:05'."""
+        local = self._local(at)
+        if local.date() == self.today:
+            return f"{local:%H:%M}"
+        day = f"{WEEKDAYS[local.weekday()]} {local.day} {MONTHS[local.month - 1]}"
+        year = f" {local.year}" if local.year != self.today.year else ""
+        return f"{day}{year} {local:%H:%M}"
+
+
+# -- what changed ----------------------------------------------------------------------------------
+
+
+def find_change(lead: Signal, answers: Sequence[Answer]) -> Change:
+    """The run of misses that was going on when ``lead`` fired, on its skill or on the course."""
+    on_skill = lead.subject_kind == "skill" and bool(lead.subject_id)
+    tries = [
+        answer
+        for answer in answers
+        if answer.is_first_attempt
+        and answer.at <= lead.fired_at
+        and (not on_skill or answer.skill_id == lead.subject_id)
+    ]
+    run: list[Answer] = []
+    for answer in reversed(tries):
+        if answer.is_correct:
+            break
+        run.insert(0, answer)
+    ids = set(_evidence_ids(lead))
+    rows = run if len(run) >= 2 else [answer for answer in tries if answer.event_id in ids]
+    begun = run[0].at if len(run) >= 2 else None
+    if not rows or (begun is None and not on_skill):
+        return Change([], None, [], [])
+    start = begun or rows[0].at
+    return Change(
+        rows,
+        begun,
+        [answer for answer in answers if answer.at < start],
+        [answer for answer in answers if answer.at >= start],
+    )
+
+
+def _evidence_ids(lead: Signal) -> list[str]:
+    ids: list[str] = json.loads(lead.evidence_ids)
+    return ids
+
+
+def _gone_quiet(lead: Signal, around: Around) -> datetime | None:
+    """When somebody who has gone quiet was last there."""
+    return around.last_at if lead.layer == "compliance" else None
+
+
+def _what_changed(change: Change, around: Around, clock: _Clock) -> str:
+    if change.at is not None and len(change.before) >= 3:
+        before = change.before[-BEFORE:]
+        right = sum(answer.is_correct for answer in before)
+        return f"{right} of the {len(before)} answers before were right"
+    if change.at is not None:
+        return "it has been so from the first answers on"
+    earlier, recent = around.answers[-13:-4], around.answers[-4:]
+    if len(earlier) >= 3 and around.last_at is not None and change.rows:
+        right, now = sum(a.is_correct for a in earlier), sum(a.is_correct for a in recent)
+        return (
+            f"{right} of the {len(earlier)} answers before were right, "
+            f"{now} of the last {len(recent)} are"
+        )
+    if around.last_at is not None:
+        return f"last seen {clock.say(around.last_at)}"
+    return "no activity on record yet"
+
+
+def _why_now(changed: str, change: Change, clock: _Clock, fired: datetime) -> str:
+    if change.at is None:
+        return f"{changed}; noticed {clock.say(fired)}"
+    turned = _turn(change)
+    return f"{changed}; it changed at {clock.say(change.at)}" + (
+        f", when {turned}" if turned else ""
+    )
+
+
+def _turn(change: Change) -> str | None:
+    """What else was different from then on: the type of the tasks, or the module."""
+    kinds = (
+        _mostly([a.kind for a in change.before[-BEFORE:]]),
+        _mostly([a.kind for a in change.rows]),
+    )
+    if None not in kinds and kinds[0] != kinds[1]:
+        return f"items turned from {_many(kinds[0] or '')} to {_many(kinds[1] or '')}"
+    modules = change.before[-1].module_id if change.before else None, change.rows[0].module_id
+    if None not in modules and modules[0] != modules[1]:
+        return f"the work moved from {modules[0]} to {modules[1]}"
+    return None
+
+
+def _mostly(values: Sequence[str | None]) -> str | None:
+    """What two thirds of the values are; None: nothing is."""
+    if not values:
+        return None
+    value, count = Counter(values).most_common(1)[0]
+    return value if 3 * count >= 2 * len(values) else None
+
+
+def _many(kind: str) -> str:
+    return kind if kind.endswith("s") else f"{kind}s"
+
+
+# -- what was seen ---------------------------------------------------------------------------------
+
+
+def _issue(signals: Sequence[Signal], lead: Signal, change: Change) -> str:
     """The newest word of each rule on each subject, most serious first, three at most."""
     newest = {(s.rule_id, s.subject_id): s for s in sorted(signals, key=lambda s: s.fired_at)}
-    ranked = sorted(newest.values(), key=lambda s: (-s.alert_tier, EPOCH - s.fired_at, s.signal_id))
-    told = "; ".join(signal.sentence for signal in ranked[:3])
+    newest[lead.rule_id, lead.subject_id] = lead
+    ranked = sorted(
+        newest.values(),
+        key=lambda s: (s is not lead, -s.alert_tier, EPOCH - s.fired_at, s.signal_id),
+    )
+    told = [lead.sentence + _opportunities(change)]
+    told += filter(None, (_mastery(change), _pace(change)))
+    told += [signal.sentence for signal in ranked[1:3]]
     more = len(ranked) - 3
-    return told if more <= 0 else f"{told}; and {more} more"
+    return "; ".join(told) + (f"; and {more} more" if more > 0 else "")
 
 
-def _count(history: Mapping[str, Any], name: str) -> int:
-    value = history.get(name)
-    return 0 if value is None or pd.isna(value) else int(value)
+def _opportunities(change: Change) -> str:
+    numbers = [a.opportunity for a in change.rows if a.opportunity is not None]
+    one_skill = len({a.skill_id for a in change.rows}) == 1
+    if not numbers or not one_skill:
+        return ""
+    first, last = min(numbers), max(numbers)
+    return f" (opportunity {first})" if first == last else f" (opportunities {first}-{last})"
 
 
-def _what_changed(history: Mapping[str, Any]) -> str:
-    earlier, right = _count(history, "earlier_answers"), _count(history, "earlier_right")
-    recent, now = _count(history, "recent_answers"), _count(history, "recent_right")
-    if earlier >= 3 and recent >= 2:
-        return f"{right} of the {earlier} answers before were right, {now} of the last {recent} are"
-    last = history.get("last_activity_at")
-    if last is not None and not pd.isna(last):
-        return f"last seen {last:%d %b %H:%M} UTC"
-    return "no activity in the two weeks before"
+def _mastery(change: Change) -> str | None:
+    if not change.rows or len({a.skill_id for a in change.rows}) > 1:
+        return None
+    before, after = change.rows[0].p_before, change.rows[-1].p_after
+    if before is None or after is None:
+        return None
+    return f"mastery {before:.2f} -> {after:.2f}"
 
 
-def _was_doing(history: Mapping[str, Any], subject: str) -> str:
-    place = history.get("last_place")
-    if place is None or pd.isna(place):
-        return f"nothing in the last two weeks; the matter is {subject}"
-    return f"last worked on {place}"
+def _pace(change: Change) -> str | None:
+    """How much slower or quicker than the own pace before the change."""
+    usual = change.rows[0].log_seconds_before if change.rows else None
+    timed = [a.log_seconds for a in change.rows if a.log_seconds is not None]
+    if usual is None or len(timed) < TIMED:
+        return None
+    times = math.exp(sum(timed) / len(timed) - usual)
+    if times >= TELLING:
+        return f"{times:.1f} times slower than own pace"
+    if times <= 1 / TELLING:
+        return f"{1 / times:.1f} times quicker than own pace"
+    return None
 
 
-def _ai_tried(history: Mapping[str, Any]) -> str:
+def _error_pattern(change: Change) -> str:
+    types = Counter(a.error_type for a in change.rows if not a.is_correct and a.error_type)
+    if types:
+        name, count = max(types.items(), key=lambda found: (found[1], found[0]))
+        if count >= 2:
+            return f"{count} of these show the same kind of error: {name.replace('-', ' ')}"
+    return "no one kind of error stands out"
+
+
+def _was_doing(around: Around, subject: str, clock: _Clock) -> str:
+    if around.last_at is None:
+        return f"nothing yet; the matter is {subject}"
+    place = f"last worked on {around.last_place}" if around.last_place else "last seen"
+    return f"{place} ({clock.say(around.last_at)})"
+
+
+# -- what was tried --------------------------------------------------------------------------------
+
+
+def _ai_tried(around: Around, since: datetime | None, clock: _Clock) -> str:
+    def later(times: Sequence[datetime]) -> list[datetime]:
+        return [at for at in times if since is None or at >= since]
+
     tried = []
-    for name, one, many in (
-        ("hints", "1 hint", "{} hints"),
-        ("explanations", "1 explanation", "{} explanations"),
-        ("messages", "1 message", "{} messages"),
+    for times, one, many in (
+        (later(around.hints), "1 hint", "{} hints"),
+        (later(around.explanations), "1 explanation", "{} explanations"),
     ):
-        count = _count(history, name)
-        if count:
-            tried.append(one if count == 1 else many.format(count))
-    changes = _count(history, "difficulty_changes")
-    if changes:
-        tried.append(f"difficulty changed {'once' if changes == 1 else f'{changes} times'}")
-    return "AI: " + (", ".join(tried) if tried else "nothing on record in the last two weeks")
+        if times:
+            tried.append(one if len(times) == 1 else many.format(len(times)))
+    changes = [(at, to) for at, to in around.difficulty if since is None or at >= since]
+    for to, words in (
+        ("easier", "easier items"),
+        ("harder", "harder items"),
+        ("normal", "items of usual difficulty"),
+        ("other", "difficulty changed"),
+    ):
+        times = [at for at, changed_to in changes if changed_to == to]
+        if times:
+            tried.append(f"{words} at {_times(times, clock)}")
+    for times, word in ((later(around.messages), "message"), (later(around.nudges), "nudge")):
+        if times:
+            count = f"{len(times)} {word}s" if len(times) > 1 else f"1 {word}"
+            tried.append(f"{count} at {_times(times, clock)}")
+    if tried:
+        return "AI: " + ", ".join(tried)
+    return "AI: nothing yet since then" if since else "AI: nothing on record in the last two weeks"
 
 
-def _humans_tried(history: Mapping[str, Any], request: NoteRequest) -> str:
-    said = []
-    messages = _count(history, "coach_messages")
-    if messages:
-        days = (request.at - history["coach_message_at"]).days
-        said.append(f"{messages} coach message{'s' if messages > 1 else ''}, last {_ago(days)}")
+def _times(times: Sequence[datetime], clock: _Clock) -> str:
+    """The latest three, oldest first."""
+    said = [clock.say(at) for at in times[-3:]]
+    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+
+
+def _humans_tried(around: Around, request: NoteRequest) -> str:
+    said = [_contact(contact, request.at) for contact in around.contacts[-2:]]
+    more = len(around.contacts) - 2
+    if more > 0:
+        said.append(f"and {more} earlier")
     if request.last_closed is not None and request.at - request.last_closed[0] <= MEMORY:
         when, reason = request.last_closed
-        days = (request.at - when).days
-        said.append(f"an earlier alert closed {_ago(days)} ({reason.replace('_', ' ')})")
-    return "People: " + ("; ".join(said) if said else "no contact on record")
+        said.append(f"an earlier alert closed {_ago(request.at - when)} ({_ended(reason)})")
+    return "; ".join(said) if said else "Coach: no contact on record"
 
 
-def _ago(days: int) -> str:
-    return "today" if days == 0 else "yesterday" if days == 1 else f"{days} days ago"
+def _contact(contact: Contact, at: datetime) -> str:
+    told = f"Coach ({_ago(at - contact.at)}): {contact.what}"
+    return f"{told}, {contact.came_of_it}" if contact.came_of_it else told
+
+
+def _ago(past: timedelta) -> str:
+    days = past.days
+    return "today" if days <= 0 else "yesterday" if days == 1 else f"{days} days ago"
+
+
+def _ended(reason: str) -> str:
+    return reason.replace("_", " ")
+
+
+def _similar_cases(around: Around) -> str:
+    cases = around.cases
+    if not cases:
+        return f"no similar case of another learner in the last {SIMILAR.days} days"
+    recovered = [case for case in cases if case.close_reason == "recovered"]
+    count = "1 similar case" if len(cases) == 1 else f"{len(cases)} similar cases"
+    told = f"{count} in {SIMILAR.days} days, {len(recovered)} recovered"
+    if recovered:
+        told += f" ({_days(median(case.days for case in recovered))} in the middle)"
+    helped = Counter(around.case_help)
+    if helped:
+        kind, times = max(helped.items(), key=lambda found: (found[1], found[0]))
+        told += f"; what people logged most in those: {kind} ({times} of {len(recovered)})"
+    return told
+
+
+def _days(days: float) -> str:
+    if days < 1:
+        hours = max(round(24 * days), 1)
+        return f"{hours} hour{'' if hours == 1 else 's'}"
+    return f"{days:.0f} day{'' if round(days) == 1 else 's'}"
 
 
 def _draft(layer: str, subject: str) -> str:

@@ -1,0 +1,507 @@
+"""What is known around each hand-off note: answers, help, contacts and cases like it.
+
+Everything is as of the note's own tick, so a note reads the same whether its hour was decided by
+itself or in one pass over a year.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import duckdb
+import pandas as pd
+import sqlalchemy as sa
+
+from tutorflow.decide.alerts import Alert, NoteRequest, Signal
+from tutorflow.decide.frames import frame, rows_of
+from tutorflow.publish import read_table
+from tutorflow.settings import Settings
+
+ANSWERS = 60  # the last answers that a note looks at
+RECENT = timedelta(days=14)  # what the AI did, and where the learner worked
+MEMORY = timedelta(days=28)  # what people did
+SIMILAR = timedelta(days=90)  # cases like this one
+IDS_AT_ONCE = 2_000
+
+LAST_ANSWERS = """
+    with answers as (
+        select
+            asked.alert_id, responses.event_id, responses.learner_id, responses.course_id,
+            responses.skill_id, responses.item_id, responses.module_id, responses.known_at,
+            responses.opportunity, responses.is_first_attempt, responses.is_correct,
+            responses.error_type, responses.log_seconds, responses.log_seconds_mean_of_last_20,
+            responses.log_seconds_count_of_last_20, responses.p_mastery_before,
+            responses.p_mastery_after, responses.response_number
+        from asked_notes as asked
+        inner join marts.responses as responses
+            on responses.learner_id = cast(asked.learner_id as uuid)
+            and responses.course_id = asked.course_id
+            and responses.known_at <= asked.fired_at
+            and responses.known_at < asked.written_at
+        qualify row_number() over (
+            partition by asked.alert_id order by responses.response_number desc
+        ) <= $answers
+    ),
+
+    presented as (
+        select
+            answers.alert_id, answers.event_id,
+            arg_max(events.attributes, (events.occurred_at, events.event_id)) as attributes
+        from answers
+        inner join marts.events as events
+            on events.learner_id = answers.learner_id
+            and events.course_id = answers.course_id
+            and events.item_id = answers.item_id
+            and events.event_type = 'item_presented'
+            and events.occurred_at <= answers.known_at
+            and events.occurred_at > answers.known_at - interval 1 day
+        group by all
+    )
+
+    select
+        answers.* exclude (learner_id, course_id),
+        coalesce(own.attributes, presented.attributes) as attributes
+    from answers
+    left join presented
+        on answers.alert_id = presented.alert_id and answers.event_id = presented.event_id
+    left join marts.events as own
+        on answers.event_id = own.event_id
+    order by answers.alert_id, answers.response_number
+"""
+
+# What the AI tutor and people did, and where the learner worked.
+DONE = """
+    select
+        asked.alert_id, events.event_type, events.actor, events.occurred_at, events.skill_id,
+        events.module_id, events.item_id, events.is_activity, events.attributes
+    from asked_notes as asked
+    inner join marts.events as events
+        on events.learner_id = cast(asked.learner_id as uuid)
+        and events.course_id = asked.course_id
+        and events.known_at < asked.written_at
+    where (
+            events.occurred_at >= asked.written_at - $recent
+            and events.event_type in
+                ('hint_requested', 'explanation_viewed', 'difficulty_changed', 'message_sent')
+        )
+        or (
+            events.occurred_at >= asked.written_at - $memory
+            and (
+                events.event_type = 'session_attended'
+                or (events.event_type = 'message_sent' and events.actor = 'coach')
+            )
+        )
+    order by asked.alert_id, events.occurred_at, events.event_id
+"""
+
+LAST_ACTIVITY = """
+    select
+        asked.alert_id,
+        max(events.occurred_at) as at,
+        arg_max(coalesce(events.module_id, events.item_id), (events.occurred_at, events.event_id))
+            as place
+    from asked_notes as asked
+    inner join marts.events as events
+        on events.learner_id = cast(asked.learner_id as uuid)
+        and events.course_id = asked.course_id
+        and events.known_at < asked.written_at
+        and events.is_activity
+    group by asked.alert_id
+"""
+
+# The first activity after each contact.
+RETURNS = """
+    select contacts.alert_id, contacts.at, min(days.first_activity_at) as back_at
+    from asked_contacts as contacts
+    inner join marts.learner_days as days
+        on days.learner_id = cast(contacts.learner_id as uuid)
+        and days.last_activity_at > contacts.at
+        and days.first_activity_at < contacts.written_at
+        and days.activity_date > cast(contacts.at as date)
+    group by all
+"""
+
+
+class Answer(NamedTuple):
+    """One answer before a note; ``kind`` is the type of the task if the source names it."""
+
+    event_id: str
+    at: datetime
+    skill_id: str | None
+    module_id: str | None
+    kind: str | None
+    opportunity: int | None
+    is_first_attempt: bool
+    is_correct: bool
+    error_type: str | None
+    log_seconds: float | None
+    log_seconds_before: float | None  # mean of the 20 before; None: fewer than 10
+    p_before: float | None
+    p_after: float | None
+
+
+class Contact(NamedTuple):
+    """What a person did: a message, a session, a logged intervention."""
+
+    at: datetime
+    what: str
+    came_of_it: str | None
+
+
+class Case(NamedTuple):
+    """A closed alert of the same rule and subject."""
+
+    alert_id: str
+    closed_at: datetime
+    close_reason: str
+    days: float
+
+
+@dataclass
+class Around:
+    """What is known around one note, oldest first."""
+
+    answers: list[Answer] = field(default_factory=list)
+    hints: list[datetime] = field(default_factory=list)
+    explanations: list[datetime] = field(default_factory=list)
+    messages: list[datetime] = field(default_factory=list)
+    nudges: list[datetime] = field(default_factory=list)
+    difficulty: list[tuple[datetime, str]] = field(default_factory=list)
+    contacts: list[Contact] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+    case_help: list[str] = field(default_factory=list)  # kinds of help logged in recovered cases
+    last_at: datetime | None = None
+    last_place: str | None = None
+
+
+class NotCommitted(NamedTuple):
+    """What this window has decided so far, beside what the serving database has."""
+
+    alerts: Sequence[Alert] = ()
+    nudges: Iterable[Mapping[str, Any]] = ()  # rows of nudges_outbox
+    taken: Iterable[Mapping[str, Any]] = ()  # rows of inbox_taken
+
+
+def lead_of(signals: Sequence[Signal]) -> Signal:
+    """The signal a note is about: the most serious, then the newest."""
+    return max(signals, key=lambda s: (s.alert_tier, s.fired_at, s.signal_id))
+
+
+def look_around(
+    warehouse: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    requests: Sequence[NoteRequest],
+    window: NotCommitted,
+    reopen_grace: timedelta,
+) -> dict[str, Around]:
+    """alert id -> what is known around its note."""
+    found = {request.alert_id: Around() for request in requests}
+    asked = pd.DataFrame(
+        [
+            {
+                "alert_id": request.alert_id,
+                "learner_id": request.key[0],
+                "course_id": request.key[1],
+                "fired_at": max(signal.fired_at for signal in request.signals),
+                "written_at": request.at,
+            }
+            for request in requests
+        ]
+    ).astype({"fired_at": "datetime64[us]", "written_at": "datetime64[us]"})
+    warehouse.register("asked_notes", asked)
+    for row in rows_of(frame(warehouse, LAST_ANSWERS, {"answers": ANSWERS})):
+        found[row.alert_id].answers.append(_answer(row))
+    for row in rows_of(frame(warehouse, DONE, {"recent": RECENT, "memory": MEMORY})):
+        _note_done(found[row.alert_id], row)
+    for row in rows_of(frame(warehouse, LAST_ACTIVITY)):
+        around = found[row.alert_id]
+        around.last_at, around.last_place = row.at.to_pydatetime(), _text(row.place)
+    warehouse.unregister("asked_notes")
+    taken = [
+        row
+        for row in window.taken
+        if row["inbox"] == "interventions" and row["verdict"] == "accepted"
+    ]
+    _note_interventions(settings, requests, taken, found)
+    _note_returns(warehouse, requests, found)
+    _note_nudges(settings, requests, window.nudges, found)
+    _note_cases(settings, requests, window.alerts, reopen_grace, found)
+    _note_help(settings, requests, taken, found)
+    return found
+
+
+def _answer(row: Any) -> Answer:
+    def number(value: Any) -> float | None:
+        return None if pd.isna(value) else float(value)
+
+    enough = number(row.log_seconds_count_of_last_20) or 0
+    return Answer(
+        row.event_id,
+        row.known_at.to_pydatetime(),
+        _text(row.skill_id),
+        _text(row.module_id),
+        kind_of_task(_text(row.attributes)),
+        None if pd.isna(row.opportunity) else int(row.opportunity),
+        bool(row.is_first_attempt),
+        bool(row.is_correct),
+        _text(row.error_type),
+        number(row.log_seconds),
+        number(row.log_seconds_mean_of_last_20) if enough >= 10 else None,
+        number(row.p_mastery_before),
+        number(row.p_mastery_after),
+    )
+
+
+def kind_of_task(attributes: str | None) -> str | None:
+    """The type of a task as its source names it in the attributes; None: it does not say."""
+    values = _json(attributes)
+    for name in ("presentation", "item_type", "question_type", "format", "type"):
+        value = values.get(name)
+        if isinstance(value, str) and value.replace("-", "").replace("_", "").isalpha():
+            return value.replace("-", " ").replace("_", " ")[:30]
+    return None
+
+
+def _note_done(around: Around, row: Any) -> None:
+    at = row.occurred_at.to_pydatetime()
+    purpose = str(_json(_text(row.attributes)).get("purpose", "")).replace("_", " ")
+    if row.event_type == "hint_requested":
+        around.hints.append(at)
+    elif row.event_type == "explanation_viewed":
+        around.explanations.append(at)
+    elif row.event_type == "difficulty_changed":
+        to = str(_json(_text(row.attributes)).get("to", "other"))
+        around.difficulty.append((at, to if to in ("easier", "harder", "normal") else "other"))
+    elif row.event_type == "session_attended":
+        around.contacts.append(Contact(at, _plain(purpose) or "session", None))
+    elif row.actor == "coach":
+        about = _plain(purpose)
+        around.contacts.append(Contact(at, f"message ({about})" if about else "message", None))
+    else:
+        around.messages.append(at)
+
+
+def _plain(words: str) -> str:
+    return words if words.replace(" ", "").isalpha() and len(words) <= 30 else ""
+
+
+def _note_interventions(
+    settings: Settings,
+    requests: Sequence[NoteRequest],
+    taken_now: Sequence[Mapping[str, Any]],
+    found: dict[str, Around],
+) -> None:
+    """What people logged in the inbox, taken by ticks before the note's."""
+    learners = sorted({request.key[0] for request in requests})
+    rows = {row["row_id"]: row for row in taken_now}
+    for some in _chunks(learners):
+        rows |= _taken(settings, {"learner_id": some})
+    by_learner: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows.values():
+        by_learner[str(row["learner_id"])].append(row)
+    for request in requests:
+        for row in by_learner.get(request.key[0], ()):
+            taken_at = pd.Timestamp(row["taken_at"])
+            if not request.at - MEMORY <= taken_at < request.at:
+                continue
+            content = _json(row["content"])
+            code = str(content.get("code") or "").replace("_", " ")
+            at = pd.Timestamp(content.get("at") or row["written_at"])
+            if at.tzinfo is not None:
+                at = at.tz_convert("UTC").tz_localize(None)
+            kind = str(content.get("kind") or "contact").replace("_", " ")
+            contact = Contact(at.to_pydatetime(), kind, code or None)
+            found[request.alert_id].contacts.append(contact)
+    for around in found.values():
+        around.contacts.sort(key=lambda contact: (contact.at, contact.what))
+
+
+def _taken(settings: Settings, whose: Mapping[str, Any]) -> dict[str, Mapping[Any, Any]]:
+    """Interventions that earlier runs have taken, by row."""
+    rows = read_table(
+        settings, "inbox_taken", {"inbox": "interventions", "verdict": "accepted", **whose}
+    )
+    return {row["row_id"]: row for row in rows.to_dict("records")}
+
+
+def _note_returns(
+    warehouse: duckdb.DuckDBPyConnection,
+    requests: Sequence[NoteRequest],
+    found: dict[str, Around],
+) -> None:
+    """When the learner was back after each contact of which nobody said what came of it."""
+    contacts = [
+        {
+            "alert_id": request.alert_id,
+            "learner_id": request.key[0],
+            "at": contact.at,
+            "written_at": request.at,
+        }
+        for request in requests
+        for contact in found[request.alert_id].contacts
+        if contact.came_of_it is None
+    ]
+    if not contacts:
+        return
+    warehouse.register(
+        "asked_contacts",
+        pd.DataFrame(contacts).astype({"at": "datetime64[us]", "written_at": "datetime64[us]"}),
+    )
+    back = {
+        (row.alert_id, row.at.to_pydatetime()): row.back_at.to_pydatetime()
+        for row in rows_of(frame(warehouse, RETURNS))
+    }
+    warehouse.unregister("asked_contacts")
+    for alert_id, around in found.items():
+        around.contacts = [
+            contact
+            if (at := back.get((alert_id, contact.at))) is None or contact.came_of_it is not None
+            else contact._replace(came_of_it=_back_after((at.date() - contact.at.date()).days))
+            for contact in around.contacts
+        ]
+
+
+def _back_after(days: int) -> str:
+    return "back the next day" if days <= 1 else f"back after {days} days"
+
+
+def _note_nudges(
+    settings: Settings,
+    requests: Sequence[NoteRequest],
+    of_window: Iterable[Mapping[str, Any]],
+    found: dict[str, Around],
+) -> None:
+    """Nudges that had become ready before the note."""
+    rows: dict[str, Mapping[Any, Any]] = {}
+    learners = sorted({request.key[0] for request in requests})
+    since = min(request.at for request in requests) - RECENT
+    for some in _chunks(learners):
+        stored = read_table(
+            settings,
+            "nudges_outbox",
+            lambda t, some=some: (  # type: ignore[misc]
+                t.c.learner_id.in_(some) & (t.c.status == "ready") & (t.c.as_of >= since)
+            ),
+        )
+        rows |= {row["nudge_row_id"]: row for row in stored.to_dict("records")}
+    rows |= {row["nudge_row_id"]: row for row in of_window if row["status"] == "ready"}
+    by_who: dict[tuple[str, str], list[datetime]] = defaultdict(list)
+    for row in rows.values():
+        by_who[row["learner_id"], row["course_id"]].append(pd.Timestamp(row["as_of"]))
+    for request in requests:
+        found[request.alert_id].nudges = sorted(
+            at.to_pydatetime()
+            for at in by_who.get(request.key[:2], ())
+            if request.at - RECENT <= at < request.at
+        )
+
+
+def _note_cases(
+    settings: Settings,
+    requests: Sequence[NoteRequest],
+    of_window: Sequence[Alert],
+    reopen_grace: timedelta,
+    found: dict[str, Around],
+) -> None:
+    """Alerts of other learners with the same rule and subject that are closed for good.
+
+    For good: longer ago than an alert can re-open, so that the count never changes afterwards.
+    """
+    leads = {request.alert_id: lead_of(request.signals) for request in requests}
+    rules = sorted({lead.rule_id for lead in leads.values()})
+    subjects = sorted({_subject(lead) for lead in leads.values()})
+    since = min(request.at for request in requests) - SIMILAR
+    evidence = read_table(
+        settings,
+        "alert_evidence",
+        lambda t: sa.and_(
+            t.c.rule_id.in_(rules),
+            sa.or_(t.c.subject_id.in_(subjects), t.c.subject_kind != "skill"),
+            t.c.fired_at >= since - SIMILAR - RECENT,
+        ),
+    )
+    about: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for row in rows_of(evidence):
+        subject = row.subject_id if row.subject_kind == "skill" else ""
+        about[row.alert_id].add((row.rule_id, subject))
+    closed: dict[str, tuple[str, Case]] = {}
+    for some in _chunks(sorted(about)):
+        for row in rows_of(read_table(settings, "alerts", {"alert_id": some, "status": "closed"})):
+            spell = row.opened_at.to_pydatetime(), row.closed_at.to_pydatetime()
+            closed[row.alert_id] = row.learner_id, _case(row.alert_id, *spell, row.close_reason)
+    for alert in of_window:
+        closed.pop(alert.alert_id, None)
+        if alert.closed_at is not None:
+            case = _case(alert.alert_id, alert.opened_at, alert.closed_at, alert.close_reason)
+            closed[alert.alert_id] = alert.key[0], case
+            about[alert.alert_id] = {(s.rule_id, _subject(s)) for s in alert.signals}
+    alike: dict[tuple[str, str], list[tuple[str, Case]]] = defaultdict(list)
+    for alert_id, (learner, case) in sorted(closed.items()):
+        for which in about[alert_id]:
+            alike[which].append((learner, case))
+    for request in requests:
+        lead = leads[request.alert_id]
+        found[request.alert_id].cases = [
+            case
+            for learner, case in alike.get((lead.rule_id, _subject(lead)), ())
+            if learner != request.key[0]
+            and request.at - SIMILAR <= case.closed_at < request.at - reopen_grace
+            and case.days <= SIMILAR.days
+        ]
+
+
+def _case(alert_id: str, opened_at: datetime, closed_at: datetime, reason: str | None) -> Case:
+    days = (closed_at - opened_at).total_seconds() / 86400
+    return Case(alert_id, closed_at, reason or "", days)
+
+
+def _note_help(
+    settings: Settings,
+    requests: Sequence[NoteRequest],
+    taken_now: Sequence[Mapping[str, Any]],
+    found: dict[str, Around],
+) -> None:
+    """Kinds of help that people logged in the similar cases that ended well."""
+    ids = {case.alert_id for around in found.values() for case in around.cases}
+    kinds: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
+    rows = {row["row_id"]: row for row in taken_now if row["alert_id"] in ids}
+    for some in _chunks(sorted(ids)):
+        rows |= _taken(settings, {"alert_id": some})
+    for row in rows.values():
+        kind = str(_json(row["content"]).get("kind", "")).replace("_", " ")
+        kinds[str(row["alert_id"])].append((pd.Timestamp(row["taken_at"]).to_pydatetime(), kind))
+    for request in requests:
+        around = found[request.alert_id]
+        around.case_help = [
+            kind
+            for case in around.cases
+            if case.close_reason == "recovered"
+            for at, kind in kinds.get(case.alert_id, ())
+            if kind and at < request.at
+        ]
+
+
+def _subject(signal: Signal) -> str:
+    """Cases are alike by skill; by item or learner only the rule can be the same."""
+    return signal.subject_id if signal.subject_kind == "skill" else ""
+
+
+def _chunks(ids: Sequence[str]) -> Iterable[list[str]]:
+    return (list(ids[begin : begin + IDS_AT_ONCE]) for begin in range(0, len(ids), IDS_AT_ONCE))
+
+
+def _json(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None or pd.isna(value) else str(value)
