@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import cache
+from itertools import pairwise
 from statistics import mean, stdev
 from typing import Any
 
@@ -24,6 +25,7 @@ from tutorflow.decide.alerts import (
     Changes,
     Context,
     Hold,
+    InboxNote,
     Key,
     OpenState,
     RecoveryEvent,
@@ -31,7 +33,9 @@ from tutorflow.decide.alerts import (
     TickInput,
     advance,
 )
+from tutorflow.decide.crowds import ItemTry
 from tutorflow.decide.frames import Frames
+from tutorflow.decide.score_rows import ScoreRows
 from tutorflow.decide.working_time import Coach
 from tutorflow.policy.model import Policy, default_policy_path
 
@@ -97,6 +101,9 @@ def response(
         "response_seconds": seconds,
         "item_mean_seconds": 60.0,
         "item_seconds_count": 100,
+        "item_difficulty": 0.5,
+        "item_first_tries": 100,
+        "is_core": False,
         **columns,
     }
 
@@ -110,6 +117,73 @@ def answers(pattern: str, at: str = "09:00", day: float = 0, **same: Any) -> lis
         row.setdefault("event_id", None)
         row |= {"responded_at": moment, "known_at": moment}
     return rows
+
+
+def step(
+    kind: str,
+    learner: str = "ana",
+    skill: str | None = "fractions",
+    at: str = "09:00",
+    day: float = 0,
+    session: str | None = "s1",
+    item: str | None = "item",
+    module: str = "module",
+    **columns: Any,
+) -> Row:
+    """Something done on the way to an answer, such as ``hint_requested`` or ``item_abandoned``."""
+    return {
+        "event_id": f"{learner}-{kind}-{on(day, at):%m%dT%H%M%S}",
+        "learner_id": learner,
+        "course_id": COURSE,
+        "module_id": module,
+        "item_id": item,
+        "skill_id": skill,
+        "step": kind,
+        "session_id": session,
+        "known_at": on(day, at),
+        "is_answer": False,
+        "is_first_attempt": False,
+        "is_correct": False,
+        "is_unaided": False,
+        **columns,
+    }
+
+
+def hint(at: str = "09:00", level: int = 1, **same: Any) -> Row:
+    """A hint of three levels; the third gives the answer away."""
+    return step("hint_requested", at=at, hint_level=level, hint_level_max=3, **same)
+
+
+STEP_RANKS = (
+    *("hint_requested", "explanation_viewed", "response_revised", "response_submitted"),
+    *("item_abandoned", "help_requested"),
+)
+
+
+def in_order(steps: Iterable[Row], responses: Iterable[Row]) -> list[Row]:
+    """The steps with the answers among them."""
+    submitted = [{**row, "step": "response_submitted", "is_answer": True} for row in responses]
+    return sorted(
+        [*steps, *submitted],
+        key=lambda r: (
+            *(r["learner_id"], r["course_id"], r["known_at"]),
+            *(STEP_RANKS.index(r["step"]), r["event_id"]),
+        ),
+    )
+
+
+def go_on(responses: Iterable[Row], steps: Sequence[Row]) -> None:
+    """Give each answer the learner's next action, and whether that is in the same session."""
+    following = {
+        one["event_id"]: other
+        for one, other in pairwise(steps)
+        if one["learner_id"] == other["learner_id"]
+    }
+    for row in responses:
+        after = following.get(row["event_id"])
+        row.setdefault("next_action_at", None if after is None else after["known_at"])
+        same = after is not None and after["session_id"] == row["session_id"]
+        row.setdefault("goes_on", same)
 
 
 def with_context(rows: Iterable[Row]) -> list[Row]:
@@ -212,6 +286,7 @@ def session(
         "ended_at": end,
         "known_at": end + minutes(30),
         "is_explicitly_ended": False,
+        "active_seconds": 60.0 * lasts,
         "response_count": responses,
         "event_count": events,
         "hint_count": 0,
@@ -361,8 +436,10 @@ COLUMNS: dict[str, dict[str, str]] = {
     "responses": {
         **dict.fromkeys(("event_id", "learner_id", "course_id", "module_id"), IDS),
         **dict.fromkeys(("item_id", "skill_id", "session_id"), IDS),
-        **dict.fromkeys(("responded_at", "known_at"), TIMES),
+        **dict.fromkeys(("responded_at", "known_at", "next_action_at"), TIMES),
         **dict.fromkeys(("is_first_attempt", "is_correct", "is_unaided"), FLAGS),
+        **dict.fromkeys(("is_core", "goes_on"), FLAGS),
+        "error_type": IDS,
         **dict.fromkeys(
             (
                 "response_number",
@@ -392,9 +469,19 @@ COLUMNS: dict[str, dict[str, str]] = {
                 "p_mastery_max",
                 "item_mean_seconds",
                 "item_seconds_count",
+                "item_difficulty",
+                "item_first_tries",
             ),
             NUMBERS,
         ),
+    },
+    "steps": {
+        **dict.fromkeys(("event_id", "learner_id", "course_id", "module_id"), IDS),
+        **dict.fromkeys(("item_id", "skill_id", "step", "session_id"), IDS),
+        "known_at": TIMES,
+        **dict.fromkeys(("hint_level", "hint_level_max", "hints_available"), NUMBERS),
+        **dict.fromkeys(("is_answer", "is_first_attempt", "is_correct", "is_unaided"), FLAGS),
+        "p_mastery_after": NUMBERS,
     },
     "learning_sessions": {
         **dict.fromkeys(("session_id", "learner_id", "course_id"), IDS),
@@ -404,6 +491,7 @@ COLUMNS: dict[str, dict[str, str]] = {
             ("response_count", "event_count", "hint_count", "items_abandoned"), "int64"
         ),
         "session_number": "int64",
+        "active_seconds": NUMBERS,
     },
     "calendar": {
         **dict.fromkeys(("learner_id", "course_id", "calendar_date"), IDS),
@@ -456,12 +544,60 @@ COLUMNS: dict[str, dict[str, str]] = {
         "known_at": TIMES,
     },
     "source_courses": dict.fromkeys(("source", "course_id"), IDS),
+    "appointments": {
+        **dict.fromkeys(("event_id", "learner_id", "course_id"), IDS),
+        **dict.fromkeys(("starts_at", "known_at", "attended_at", "called_off_at"), TIMES),
+    },
+    "messages": {
+        **dict.fromkeys(("event_id", "learner_id", "course_id", "actor"), IDS),
+        **dict.fromkeys(("known_at", "replied_at", "next_activity_at"), TIMES),
+    },
+    "reflections": {
+        **dict.fromkeys(("event_id", "learner_id", "course_id"), IDS),
+        "known_at": TIMES,
+        "is_skipped": FLAGS,
+    },
+    "check_ins": {
+        **dict.fromkeys(("event_id", "learner_id", "course_id", "skill_id", "measure"), IDS),
+        **dict.fromkeys(("known_at", "assessed_at"), TIMES),
+        **dict.fromkeys(("self_report", "p_mastery", "report_before"), NUMBERS),
+    },
+    "safety_flags": {
+        **dict.fromkeys(("event_id", "learner_id", "course_id", "category"), IDS),
+        "known_at": TIMES,
+    },
+    "requests": {
+        **dict.fromkeys(("event_id", "learner_id", "course_id", "skill_id", "layer"), IDS),
+        "known_at": TIMES,
+        "asks_for_a_person": FLAGS,
+    },
+    "human_contacts": {
+        **dict.fromkeys(("learner_id", "course_id"), IDS),
+        "known_at": TIMES,
+        **dict.fromkeys(("is_session", "is_from_learner"), FLAGS),
+    },
+    "opened_sessions": {
+        **dict.fromkeys(("session_id", "learner_id", "course_id"), IDS),
+        "known_at": TIMES,
+        **dict.fromkeys(("event_count", "hint_count", "response_count"), "int64"),
+        "has_submission": FLAGS,
+        "start_seconds": NUMBERS,
+    },
+    "manual_flags": {
+        **dict.fromkeys(("row_id", "learner_id", "course_id", "layer"), IDS),
+        "asks_for_contact_today": FLAGS,
+        "known_at": TIMES,
+    },
 }
+# The ends of the days at which scores are judged: of ``score_rows``, not a frame of its own.
+DAY_ENDS = {"day_id": IDS, **dict.fromkeys(("known_at", "previous_at"), TIMES)}
+BY_TIME = ("appointments", "messages", "reflections", "check_ins", "opened_sessions")
 ORDER = {
     "responses": ["learner_id", "course_id", "response_number"],
     "learning_sessions": ["learner_id", "course_id", "known_at", "session_id"],
     "calendar": ["learner_id", "course_id", "calendar_date"],
     "days": ["learner_id", "course_id", "first_activity_at"],
+    **{name: ["learner_id", "course_id", "known_at"] for name in BY_TIME},
 }
 
 
@@ -469,11 +605,16 @@ def frames(**rows: Iterable[Row]) -> Frames:
     """Frames with these rows, in the order and types in which they are loaded."""
     given = {name: list(some) for name, some in rows.items()}
     given["responses"] = with_context(given.get("responses", []))
+    given["steps"] = in_order(given.get("steps", []), given["responses"])
+    go_on(given["responses"], given["steps"])
     for number, row in enumerate(given.get("days", ()), start=1):
         row.setdefault("active_days", number)
-    return Frames(
-        **{name: _frame(name, given[name]) if given.get(name) else _empty(name) for name in COLUMNS}
-    )
+    made = {
+        name: _frame(name, given[name]) if given.get(name) else _empty(name) for name in COLUMNS
+    }
+    ends = pd.DataFrame(given.get("day_ends", []), columns=list(DAY_ENDS)).astype(DAY_ENDS)
+    scored = ("responses", "days", "learning_sessions", "opened_sessions", "messages")
+    return Frames(**made, score_rows=ScoreRows(*(made[name] for name in scored), ends))
 
 
 @cache
@@ -492,10 +633,21 @@ def seen_by(whole: Frames, start: datetime, end: datetime, lookback: timedelta) 
 
     def known(rows: pd.DataFrame, since: datetime) -> pd.DataFrame:
         inside = (rows["known_at"] >= since) & (rows["known_at"] < end)
-        return rows[inside].reset_index(drop=True)
+        rows = rows[inside].reset_index(drop=True)
+        # What happened after the window is not known in it.
+        later = [c for c in ("attended_at", "called_off_at", "replied_at") if c in rows]
+        return rows.assign(**{c: rows[c].mask(rows[c] >= end) for c in later})
 
+    scored = whole.score_rows
+
+    responses = known(whole.responses, start - lookback)
+    later = ~(responses["next_action_at"] < end)
     return Frames(
-        responses=known(whole.responses, start - lookback),
+        responses=responses.assign(
+            next_action_at=responses["next_action_at"].mask(later),
+            goes_on=responses["goes_on"] & ~later,
+        ),
+        steps=known(whole.steps, start - lookback),
         learning_sessions=known(whole.learning_sessions, start - lookback),
         calendar=known(whole.calendar, start - timedelta(days=3)),
         enrolments=known(whole.enrolments, FAR_PAST),
@@ -506,6 +658,23 @@ def seen_by(whole: Frames, start: datetime, end: datetime, lookback: timedelta) 
         submissions=known(whole.submissions, start),
         enrolment_changes=whole.enrolment_changes,
         source_courses=whole.source_courses,
+        appointments=known(whole.appointments, start - lookback),
+        messages=known(whole.messages, start - lookback),
+        reflections=known(whole.reflections, start - lookback),
+        check_ins=known(whole.check_ins, start - lookback),
+        safety_flags=known(whole.safety_flags, start - lookback),
+        requests=known(whole.requests, start - lookback),
+        human_contacts=known(whole.human_contacts, start - lookback),
+        opened_sessions=known(whole.opened_sessions, start - lookback),
+        manual_flags=known(whole.manual_flags, start - lookback),
+        score_rows=ScoreRows(
+            known(scored.answers, start - lookback - timedelta(days=2)),
+            scored.days[scored.days["first_activity_at"] < end],
+            known(scored.sessions, start - timedelta(days=17)),
+            known(scored.openings, start - lookback),
+            known(scored.messages, start - lookback),
+            known(scored.day_ends, start),
+        ),
     )
 
 
@@ -598,6 +767,7 @@ class Fold:
     outside: Mapping[str, Sequence[tuple[datetime, datetime, str]]] = field(default_factory=dict)
     complete_until: datetime = FAR_FUTURE
     coach_of: Callable[[str, str, str, datetime], Coach] | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)  # further fields of the Context
     state: OpenState = field(default_factory=OpenState)
     changes: Changes = field(default_factory=Changes)
 
@@ -607,6 +777,8 @@ class Fold:
         *events: Signal | RecoveryEvent,
         held: Iterable[Signal] = (),
         unsupported: Iterable[Signal] = (),
+        said: Iterable[InboxNote] = (),
+        tries: Iterable[ItemTry] = (),
     ) -> Fold:
         """Decide the tick that ends at ``at``, with what became known in it."""
         given = TickInput(
@@ -615,9 +787,15 @@ class Fold:
             list(held),
             [event for event in events if isinstance(event, RecoveryEvent)],
             frozenset(event.signal_id for event in unsupported),
+            list(said),
+            list(tries),
         )
         context = Context(
-            self.coach_of or (lambda *_: self.coach), self._outside, frozenset(), days(7)
+            self.coach_of or (lambda *_: self.coach),
+            self._outside,
+            frozenset(),
+            days(7),
+            **self.known,
         )
         advance(self.state, given, context, self.policy, self._watermark, self.changes)
         return self

@@ -330,8 +330,8 @@ def with_context(
     rows["assessed_at"] = _latest(rows, assessed, WHO, "assessed_at", ASSESSMENT_REACH).astype(
         "datetime64[us]"
     )
-    after = rows[rows["assessed_at"].notna()].assign(asked_at=rows["known_at"])
-    after["known_at"] = after["assessed_at"]
+    after = rows[rows["assessed_at"].notna()].drop(columns="known_at")
+    after = after.rename(columns={"assessed_at": "known_at"})
     before = rows.sort_values(["known_at", "event_id"], kind="stable")
     earlier = _latest(after, before, [*WHO, "measure"], "self_report", BEFORE_REACH, is_strict=True)
     rows["report_before"] = earlier.reindex(rows.index).astype("float64")
@@ -348,7 +348,7 @@ def _latest(
 ) -> pd.Series:
     """For each row the newest ``column`` of its past, no older than ``reach``; NaN without one."""
     if rows.empty or past.empty:
-        return pd.Series(float("nan"), index=rows.index, dtype=past[column].dtype)
+        return pd.Series(index=rows.index, dtype=past[column].dtype)
     found = pd.merge_asof(
         rows[["row", "known_at", *by]].sort_values("known_at", kind="stable"),
         past[["known_at", *by, column]].sort_values("known_at", kind="stable"),

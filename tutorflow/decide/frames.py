@@ -10,13 +10,16 @@ can only silence a signal, never raise one: the time at which a learner came bac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
 import pandas as pd
+
+from tutorflow.decide.contacts import CONTACTS, OPENED_SESSIONS, load_contacts, manual_flags
+from tutorflow.decide.score_rows import LEARNERS, ScoreRows, load_score_rows
 
 # Two spans of 28 days (re-arming, repeated sessions), 14 of trailing rows, a day at the edge.
 LOOKBACK = timedelta(days=71)
@@ -25,23 +28,93 @@ CALENDAR_DAYS = 35  # how long the calendar follows a silence
 RESPONSE_COLUMNS = """
     event_id, learner_id, course_id, module_id, item_id, skill_id, session_id, responded_at,
     known_at, response_number, opportunity, is_first_attempt, is_correct, is_unaided, hints_used,
-    response_seconds, consecutive_wrong, consecutive_correct, consecutive_unaided_correct,
-    longest_correct_run, misses_of_last_10, first_tries_of_last_10, unaided_correct_of_last_3,
+    response_seconds, error_type,
+    consecutive_wrong, consecutive_correct, consecutive_unaided_correct, longest_correct_run,
+    misses_of_last_10, first_tries_of_last_10, unaided_correct_of_last_3,
     wrong_of_last_5, accuracy_of_last_20, accuracy_of_previous_40, log_seconds_z,
     log_seconds_count_of_last_20, hints_in_module, p_mastery_before, p_mastery_after, p_mastery_max
 """
 
+# Every event in question, each with the learner's next own action: pauses, and what help led to.
+FOLLOWED = """
+    create or replace temp table decide_followed as
+    with seen as (
+        select
+            events.*,
+            event_types.event_rank,
+            events.is_activity or events.event_type = 'session_ended' as is_own
+        from marts.events as events
+        inner join seeds.event_types as event_types using (event_type)
+        where events.learner_id in (select learner_id from decide_learners)
+            and events.known_at >= $start - $lookback and events.known_at < $end
+            and events.time_precision = 'second'
+            and (events.is_activity or events.event_type in (
+                'item_presented', 'hint_requested', 'explanation_viewed', 'session_ended'
+            ))
+    )
+
+    select
+        event_id, learner_id, course_id, module_id, item_id, skill_id, event_type, event_rank,
+        occurred_at, known_at, hint_level, hint_level_max,
+        last_value(hints_available ignore nulls) over (
+            partition by learner_id, course_id, item_id
+            order by occurred_at, event_rank, event_id
+            rows between unbounded preceding and current row
+        ) as hints_available,
+        lead(occurred_at) over next_action as next_action_at,
+        coalesce(
+            lead(course_id) over next_action = course_id
+            and lead(event_type) over next_action not in ('session_started', 'session_ended'),
+            false
+        ) as goes_on
+    from seen
+    window next_action as (
+        partition by learner_id, is_own order by occurred_at, event_rank, event_id
+    )
+"""
+
 RESPONSES = f"""
-    select {RESPONSE_COLUMNS}
+    select {RESPONSE_COLUMNS}, followed.next_action_at, coalesce(followed.goes_on, false) as goes_on
     from marts.responses
+    left join (
+        select event_id, next_action_at, goes_on from decide_followed
+    ) as followed using (event_id)
     where learner_id in (select learner_id from decide_learners)
         and known_at >= $start - $lookback and known_at < $end
     order by learner_id, course_id, response_number
 """
 
+# What a learner did on the way: answers, help, revisions and items left, in order.
+STEPS = """
+    select
+        followed.event_id, followed.learner_id, followed.course_id, followed.module_id,
+        followed.item_id, followed.skill_id, followed.event_type as step,
+        coalesce(responses.session_id, sessions.session_id) as session_id,
+        followed.known_at, followed.hint_level, followed.hint_level_max, followed.hints_available,
+        responses.event_id is not null as is_answer,
+        coalesce(responses.is_first_attempt, false) as is_first_attempt,
+        coalesce(responses.is_correct, false) as is_correct,
+        coalesce(responses.is_unaided, false) as is_unaided,
+        responses.p_mastery_after
+    from decide_followed as followed
+    left join marts.responses as responses using (event_id)
+    asof left join marts.learning_sessions as sessions
+        on followed.learner_id = sessions.learner_id
+        and followed.course_id = sessions.course_id
+        and followed.occurred_at >= sessions.started_at
+    where responses.event_id is not null or followed.event_type in (
+        'hint_requested', 'explanation_viewed', 'help_requested', 'response_revised',
+        'item_abandoned'
+    )
+    order by
+        followed.learner_id, followed.course_id, followed.occurred_at, followed.event_rank,
+        followed.event_id
+"""
+
 SESSIONS = """
     select
         session_id, learner_id, course_id, started_at, ended_at, known_at, is_explicitly_ended,
+        active_seconds,
         response_count, event_count, hint_count, items_abandoned, has_open_item, session_number
     from marts.learning_sessions
     where learner_id in (select learner_id from decide_learners)
@@ -54,7 +127,10 @@ ITEMS = """
         course_id, item_id, known_at,
         sum(seconds_sum_ms) over item / 1000.0
             / nullif(sum(seconds_count) over item, 0) as item_mean_seconds,
-        cast(sum(seconds_count) over item as bigint) as item_seconds_count
+        cast(sum(seconds_count) over item as bigint) as item_seconds_count,
+        1 - sum(first_try_correct_count) over item
+            / nullif(sum(first_try_count) over item, 0) as item_difficulty,
+        cast(sum(first_try_count) over item as bigint) as item_first_tries
     from marts.item_days
     where (course_id, item_id) in (select (course_id, item_id) from decide_items)
         and known_at < $end
@@ -190,7 +266,7 @@ ASSIGNMENTS = """
     from marts.events as due
     left join submitted using (learner_id, course_id, item_id)
     where due.event_type = 'assignment_due' and due.known_at < $end
-    qualify due.known_at >= $start - interval 36 day
+    qualify due.known_at >= $start - $lookback
     order by learner_id, course_id, due_at, item_id
 """
 
@@ -206,7 +282,9 @@ LOW_SCORES = f"""
 
     select
         scores.*,
-        min(greatest(days.first_activity_at, scores.known_at)) as next_activity_at
+        min(greatest(days.first_activity_at, scores.known_at)) filter (
+            days.first_activity_at is not null  -- greatest would pass over a null
+        ) as next_activity_at
     from scores
     left join marts.learner_days as days
         on days.learner_id = scores.learner_id
@@ -267,6 +345,7 @@ class Frames:
     """The frames of one window; columns as in the queries above."""
 
     responses: pd.DataFrame
+    steps: pd.DataFrame
     learning_sessions: pd.DataFrame
     calendar: pd.DataFrame
     enrolments: pd.DataFrame
@@ -277,6 +356,18 @@ class Frames:
     submissions: pd.DataFrame
     enrolment_changes: pd.DataFrame
     source_courses: pd.DataFrame
+    # contact and self-reports: tutorflow.decide.contacts
+    appointments: pd.DataFrame
+    messages: pd.DataFrame
+    reflections: pd.DataFrame
+    check_ins: pd.DataFrame
+    safety_flags: pd.DataFrame
+    requests: pd.DataFrame
+    human_contacts: pd.DataFrame
+    opened_sessions: pd.DataFrame
+    manual_flags: pd.DataFrame
+    # what the scores are computed from: tutorflow.decide.score_rows
+    score_rows: ScoreRows
 
 
 def load_frames(
@@ -287,11 +378,14 @@ def load_frames(
     zone: str,
     roster_enrolments: pd.DataFrame,
     enrolled_since: datetime,
+    core_skills: Collection[str] = (),
+    flags: pd.DataFrame | None = None,
 ) -> Frames:
     """Frames for the window ``[start, end)`` (naive UTC).
 
     ``learners`` are those whose rows changed or who have an open alert; None means all. Of
-    enrolments only those that started at or after ``enrolled_since`` are read.
+    enrolments only those that started at or after ``enrolled_since`` are read. ``core_skills``
+    are the skills the roster marks, ``flags`` the accepted rows of the inbox `manual_flags`.
     """
     _register(warehouse, learners, roster_enrolments)
     window = {"start": start, "end": end}
@@ -300,25 +394,44 @@ def load_frames(
         used = {k: v for k, v in {**window, **more}.items() if f"${k}" in query}
         return frame(warehouse, query, used)
 
+    warehouse.execute(FOLLOWED, {**window, "lookback": LOOKBACK})
     responses = fetch(RESPONSES, lookback=LOOKBACK)
+    responses["is_core"] = responses["skill_id"].isin(list(core_skills))
     warehouse.register(
         "decide_items", responses[["course_id", "item_id"]].drop_duplicates().dropna()
     )
     first_day, last_day = _days(start, end, zone)
+    warehouse.execute(CONTACTS, {**window, "lookback": LOOKBACK})
+    contacts = load_contacts(fetch, responses, LOOKBACK)
+    contacts["manual_flags"] = manual_flags(flags, start, end, LOOKBACK)
+    sessions, days = fetch(SESSIONS, lookback=LOOKBACK), fetch(DAYS)
+    ends = day_ends(first_day, last_day, start, end, zone)
+    if ends.empty:  # then the rows at hand are all that is needed
+        scored = ScoreRows(
+            responses, days, sessions, contacts["opened_sessions"], contacts["messages"], ends
+        )
+    else:
+        warehouse.execute(LEARNERS, window)
+        scored = load_score_rows(
+            fetch, ends, start, LOOKBACK, OPENED_SESSIONS, contacts["messages"]
+        )
     return Frames(
         responses=_with_item_means(responses, fetch(ITEMS)),
-        learning_sessions=fetch(SESSIONS, lookback=LOOKBACK),
+        steps=fetch(STEPS),
+        learning_sessions=sessions,
         calendar=_with_day_ends(
             fetch(CALENDAR, first_day=first_day, last_day=last_day), pd.Timestamp(end), zone
         ),
         enrolments=fetch(ENROLMENTS, enrolled_since=enrolled_since),
-        assignments=fetch(ASSIGNMENTS),
+        assignments=fetch(ASSIGNMENTS, lookback=LOOKBACK),
         low_scores=fetch(LOW_SCORES),
-        days=fetch(DAYS),
+        days=days,
         answer_facts=fetch(ANSWER_FACTS),
         submissions=fetch(SUBMISSIONS),
         enrolment_changes=fetch(WITHDRAWALS),
         source_courses=fetch(SOURCE_COURSES),
+        score_rows=scored,
+        **contacts,
     )
 
 
@@ -342,6 +455,21 @@ def day_end(dates: pd.Series, zone: str) -> pd.Series:
     utc = midnight.dt.tz_localize(zone, ambiguous=True, nonexistent="shift_forward")
     naive = utc.dt.tz_convert("UTC").dt.tz_localize(None)
     return (naive - pd.Timedelta(microseconds=1)).astype("datetime64[us]")
+
+
+def day_ends(
+    first_day: str, last_day: str, start: datetime, end: datetime, zone: str
+) -> pd.DataFrame:
+    """The local days that end in the window: day_id, known_at, previous_at (of the day before)."""
+    dates = pd.Series(pd.date_range(first_day, last_day))
+    ends = pd.DataFrame(
+        {
+            "day_id": dates.dt.strftime("%Y-%m-%d"),
+            "known_at": day_end(dates, zone),
+            "previous_at": day_end(dates - pd.Timedelta(days=1), zone),
+        }
+    )
+    return ends[(ends["known_at"] >= start) & (ends["known_at"] < end)].reset_index(drop=True)
 
 
 def _register(
@@ -388,9 +516,14 @@ def _with_day_ends(calendar: pd.DataFrame, end: pd.Timestamp, zone: str) -> pd.D
 
 
 def _with_item_means(responses: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """Join each response with its item's mean time as of the end of the day before."""
+    """Join each response with its item's time and difficulty as of the end of the day before."""
     if responses.empty or items.empty:
-        return responses.assign(item_mean_seconds=float("nan"), item_seconds_count=0)
+        return responses.assign(
+            item_mean_seconds=float("nan"),
+            item_seconds_count=0,
+            item_difficulty=float("nan"),
+            item_first_tries=0,
+        )
     keyed = responses.assign(row=range(len(responses)), item_id=responses["item_id"].fillna(""))
     joined = pd.merge_asof(
         keyed.sort_values("responded_at"),
@@ -402,5 +535,6 @@ def _with_item_means(responses: pd.DataFrame, items: pd.DataFrame) -> pd.DataFra
     )
     joined = joined.sort_values("row").reset_index(drop=True)
     return joined.drop(columns=["row", "item_known_at"]).assign(
-        item_seconds_count=joined["item_seconds_count"].fillna(0)
+        item_seconds_count=joined["item_seconds_count"].fillna(0),
+        item_first_tries=joined["item_first_tries"].fillna(0),
     )

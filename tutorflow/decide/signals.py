@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ import pandas as pd
 from tutorflow.decide.frames import LOOKBACK, Frames, rows_of
 from tutorflow.decide.rule import Condition, Rule
 from tutorflow.decide.rules.series import trailing_sum
+from tutorflow.decide.scores import score_days
 from tutorflow.policy.model import Level, Policy, RulePolicy
 
 SIGNAL_COLUMNS = [
@@ -61,13 +63,20 @@ def find(
     start: pd.Timestamp,
     end: pd.Timestamp,
     titles: Mapping[str, str],
+    settling: Mapping[str, Collection[int]] = MappingProxyType({}),
 ) -> Findings:
     """Everything that fired, and everything that recovers, in ``[start, end)``.
 
-    ``titles`` names skills and items for the sentences; ids stand for themselves.
+    ``titles`` names skills and items for the sentences; ids stand for themselves. ``settling`` says
+    how many items without a rule's signal open alerts ask for beside the policy, by rule.
     """
     signals: list[pd.DataFrame] = []
-    recoveries = [_unaided_correct(frames), *_sessions(frames), _submissions(frames)]
+    recoveries = [
+        _unaided_correct(frames),
+        *_sessions(frames),
+        _submissions(frames),
+        *_contacts(frames),
+    ]
     rearm = pd.Timedelta(days=policy.rearm_after_days)
     for name, (rule, entry) in policy.enabled_rules().items():
         held: Condition | None = None
@@ -80,8 +89,12 @@ def find(
             signals.append(_describe(condition, fires & inside, rule, entry, level, titles))
             held = condition if held is None else _either(held, condition)
         kind = policy.recovery_of(name)
-        if kind.kind == "items_without_signal" and held is not None:
-            recoveries.append(_quiet_items(held, name, kind.times))
+        if held is not None:
+            own = {kind.times} if kind.kind == "items_without_signal" else set()
+            quiet = sorted(own | set(settling.get(name, ())))
+            recoveries += [_quiet_items(held, name, times) for times in quiet]
+        if kind.kind == "score_below" and held is not None:
+            recoveries.append(_score_below(held, name))
     found = _concat(signals, SIGNAL_COLUMNS).drop_duplicates("signal_id")
     undone = _concat(recoveries, RECOVERY_COLUMNS)
     undone = undone[(undone["at"] >= start) & (undone["at"] < end)]
@@ -94,7 +107,10 @@ def find(
 
 def evaluate(rule: Rule, level: Level, frames: Frames, policy: Policy) -> Condition:
     """The rule's condition with this level's parameters, on its mart."""
-    return rule.function(getattr(frames, rule.mart), **policy.numbers_of(rule.name, level))
+    # The scores follow from the policy too; of all frames only theirs is made here.
+    is_score = rule.mart == "score_days"
+    rows = score_days(frames.score_rows, policy) if is_score else getattr(frames, rule.mart)
+    return rule.function(rows, **policy.numbers_of(rule.name, level))
 
 
 def signal_id(
@@ -221,17 +237,26 @@ def _evidence(condition: Condition, positions: np.ndarray) -> Iterator[list[str]
 def _either(one: Condition, other: Condition) -> Condition:
     same = other.holds.reindex(one.holds.index, fill_value=False)
     return Condition(
-        one.rows, one.holds | same, one.observed, one.threshold, one.n, one.window, by=one.by
+        one.rows,
+        one.holds | same,
+        one.observed,
+        one.threshold,
+        one.n,
+        one.window,
+        by=one.by,
+        items=one.items,
     )
 
 
 def _quiet_items(held: Condition, rule_id: str, times: int) -> pd.DataFrame:
-    """Rows at which the rule's condition has been false for ``times`` rows in a row."""
+    """Rows at which the rule's condition has been false for ``times`` items in a row."""
     rows = held.rows
+    is_item = pd.Series(True, index=rows.index) if held.items is None else held.items
     learner = [rows["learner_id"], rows["course_id"]]
     spell = held.holds.astype("int64").groupby(learner, sort=False).cumsum()
-    quiet = (~held.holds).astype("int64").groupby([*learner, spell], sort=False).cumsum()
-    at = rows[(quiet == times) & ~held.holds]
+    counts = ~held.holds & is_item
+    quiet = counts.astype("int64").groupby([*learner, spell], sort=False).cumsum()
+    at = rows[(quiet == times) & counts]
     return _recoveries("items_without_signal", at, pd.Series(rule_id, index=at.index)).assign(
         run=times
     )
@@ -256,6 +281,31 @@ def _sessions(frames: Frames) -> Iterator[pd.DataFrame]:
     none = pd.Series(None, index=days.index, dtype="object")
     for kind in ("worked_session", "finished_session"):
         yield _recoveries(kind, days, none, "first_activity_at")
+
+
+def _contacts(frames: Frames) -> Iterator[pd.DataFrame]:
+    """What people and learners did for each other.
+
+    A session with a person is work, an answer and a contact; whoever is back at work has answered.
+    """
+    rows = frames.human_contacts
+    none = pd.Series(None, index=rows.index, dtype="object")
+    sessions = rows[rows["is_session"]]
+    yield _recoveries("worked_session", sessions, none.loc[sessions.index])
+    people = rows[rows["is_session"] | ~rows["is_from_learner"]]
+    yield _recoveries("human_contact", people, none.loc[people.index])
+    answers = rows[rows["is_from_learner"]]
+    yield _recoveries("answered", answers, none.loc[answers.index])
+    for worked in _sessions(frames):
+        yield worked[worked["kind"] == "worked_session"].assign(kind="answered")
+
+
+def _score_below(held: Condition, rule_id: str) -> pd.DataFrame:
+    """Ends of days at which no score of the learner is over its line."""
+    days = held.rows.groupby(["learner_id", "course_id", "known_at"], as_index=False)
+    below = days["is_over"].any()
+    below = below[~below["is_over"].astype(bool)]
+    return _recoveries("score_below", below, pd.Series(rule_id, index=below.index))
 
 
 def _submissions(frames: Frames) -> pd.DataFrame:

@@ -30,8 +30,17 @@ RECOVERIES = {
     "worked_session": "a session of real work",
     "finished_session": "a session with nothing left unfinished",
     "submitted": "the assignment being handed in",
+    "by_person": "a person saying so, and with nothing else",
+    "human_contact": "a person writing to the learner or meeting them",
+    "answered": "an answer of the learner, or a session of real work",
+    "score_below": "the end of a day at which no score is that high",
 }
-ABOUT = {"skill": "the skill", "item": "the task", "learner": "the course"}
+ABOUT = {
+    "skill": "the skill",
+    "item": "the task",
+    "learner": "the course",
+    "category": "the concern",
+}
 
 
 def policy_guide(policy: Policy, asleep: Mapping[str, str] | None = None) -> str:
@@ -53,6 +62,7 @@ def policy_guide(policy: Policy, asleep: Mapping[str, str] | None = None) -> str
         *_order(policy),
         *_states(policy),
         *_scores(policy),
+        *_good_news(policy),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -122,7 +132,7 @@ def _rule(policy: Policy, name: str, entry: RulePolicy, why_asleep: str | None) 
     for position, level in enumerate(entry.levels):
         is_known = position > 0 and level.when == entry.levels[position - 1].when
         yield f"- **Alert tier {level.alert_tier}**: {_fires_when(policy, name, level, is_known)}."
-    yield f"- **Closes** with {_recovery(policy.recovery_of(name))}."
+    yield f"- **Closes** with {_recovery(policy.recovery_of(name), rule)}."
     cooldown = policy.cooldown_of(name)
     if cooldown:
         yield f"- **Quiet** for {_hours(cooldown)} after that."
@@ -144,12 +154,21 @@ def _fires_when(policy: Policy, name: str, level: Level, is_known: bool) -> str:
     return f"the same {times}" if is_known else f"{times}: {sentence}"
 
 
-def _recovery(recovery: Recovery) -> str:
+def _recovery(recovery: Recovery, rule: Rule) -> str:
+    if recovery.kind == "items_without_signal" and rule.mart == "check_ins":
+        return f"{recovery.times} check-in{'s in a row' if recovery.times > 1 else ''} without it"
     return RECOVERIES[recovery.kind].format(recovery.times)
 
 
 def _needs(rule: Rule) -> str:
-    needs = ", ".join(f"`{event}`" for event in rule.needs)
+    said = [f"`{event}`" for event in rule.needs]
+    if rule.any_of:
+        said.append(" or ".join(f"`{event}`" for event in rule.any_of))
+    if rule.needs_core_skills:
+        said.append("core skills in the roster")
+    if not said:
+        said.append("what people write in the inbox")
+    needs = ", ".join(said)
     if rule.needs_time_of_day:
         needs += ", with the time of day"
     if rule.is_absence:
@@ -219,9 +238,143 @@ def _rapid_guessing(
         f"wrong and quicker than {at_most_seconds:g} seconds and than {_share(of_item_mean)} of "
         f"the task's mean time (tasks with {item_responses} timed answers or more)"
     )
-    if share_of_last_20 is not None:
-        return f"{share_of_last_20:.0%} or more of the last 20 answers are {quick}"
-    return f"{in_a_row} answers in a row are {quick}"
+    often = f"{share_of_last_20 or 0:.0%} or more of the last 20 answers are"
+    if in_a_row is None:
+        return f"{often} {quick}"
+    if share_of_last_20 is None:
+        return f"{in_a_row} answers in a row are {quick}"
+    return f"{in_a_row} answers in a row, or {often.removesuffix(' are')}, are {quick}"
+
+
+def _idle_after_hard_item(
+    *, from_minutes: float, to_minutes: float, item_first_tries: int, own_answers: int
+) -> str:
+    return (
+        f"a pause of {from_minutes:g} to {to_minutes:g} minutes within a session after a wrong "
+        "answer on a task that is harder than half of those the learner answered in 14 days (from "
+        f"{own_answers} answers on; tasks with {item_first_tries} first tries or more)"
+    )
+
+
+def _hint_dependency(*, share: float, items: int, items_of_this_session: int) -> str:
+    text = f"hints on {_share(share)} or more of the last {items} tasks"
+    if items_of_this_session > 1:
+        text += f", at least {items_of_this_session} of them in the running session"
+    return text
+
+
+def _hint_overuse(
+    *,
+    in_module: int | None,
+    days: float,
+    without_progress: int | None,
+    minutes: float,
+    quiet: int,
+) -> str:
+    over = f"over after {quiet} steps without a hint"
+    if in_module is not None:
+        return f"{in_module} hints in one module within {days:g} days; {over}"
+    return (
+        f"{without_progress} hints within {minutes:g} minutes without a right answer in between; "
+        f"{over}"
+    )
+
+
+def _help_avoidance(*, wrong: int) -> str:
+    return f"{wrong} wrong answers in a row with hints at hand, and no help of any kind opened"
+
+
+def _hint_not_used(*, times: int, days: float, minutes: float) -> str:
+    return (
+        f"{times} hints opened within {days:g} days with no action on the task in the "
+        f"{minutes:g} minutes after"
+    )
+
+
+def _pacing_drift(
+    *,
+    faster_by: float | None,
+    slower_by: float | None,
+    answers: int,
+    before: int,
+    before_at_least: int,
+    wrong_of_last_5: int,
+) -> str:
+    way = "faster" if faster_by is not None else "slower"
+    return (
+        f"the last {answers} answers are {faster_by or slower_by:g} standard deviations {way} than "
+        f"the {before} before (from {before_at_least} timed answers on), and at least "
+        f"{wrong_of_last_5} of the last 5 answers are wrong"
+    )
+
+
+def _revision_loop(*, revisions: int) -> str:
+    return f"an answer changed {revisions} times in a session without being handed in"
+
+
+def _answer_dependency(*, of_last: int, given: int, unaided_wrong: int) -> str:
+    return (
+        f"of the last {of_last} answers {given} or more are right after the answer was shown (last "
+        f"hint or explanation), none is right without that, and {unaided_wrong} or more are wrong "
+        "without help"
+    )
+
+
+def _two_core_skills_missed(*, misses: int) -> str:
+    return (
+        f"{misses} or more first tries wrong on each of two core skills within a week, and no core "
+        "skill right in between"
+    )
+
+
+def _trend_reversal(*, wrong: int, of_last: int, after_correct: int) -> str:
+    return (
+        f"{wrong} of the last {of_last} first tries on one skill are wrong, straight after "
+        f"{after_correct} or more right in a row"
+    )
+
+
+def _repeated_help_no_gain(
+    *, times: int, mastery_below: float | None, mastered_at: float
+) -> str:
+    line = mastered_at if mastery_below is None else mastery_below
+    return (
+        f"{times} times a hint or a person was asked on one skill and the next first try within a "
+        "week was wrong, with no right answer without help in between, and the estimated mastery "
+        f"is below {_share(line)}"
+    )
+
+
+def _failed_then_abandoned(*, wrong: int, abandoned: int, ignore_productive_struggle: bool) -> str:
+    left = "a task left" if abandoned == 1 else f"{abandoned} tasks left"
+    text = f"{wrong} wrong answers and {left} on one skill in one session"
+    if ignore_productive_struggle:
+        text += "; a right answer without help starts the count anew (productive struggle)"
+    return text
+
+
+def _flat_mastery(
+    *, cycle_days: int, opportunities: int, gain_below: float, mastered_at: float
+) -> str:
+    return (
+        f"{opportunities} chances at a skill in {2 * cycle_days} days, and in neither half of them "
+        f"did the estimated mastery gain {100 * gain_below:g} points; not once it has reached "
+        f"{_share(mastered_at)}"
+    )
+
+
+def _error_pattern(*, times: int, days: float, share_of_errors: float) -> str:
+    return (
+        f"{times} first tries on a skill within {days:g} days fail in the same way, and so do "
+        f"{_share(share_of_errors)} or more of those whose kind of mistake is known"
+    )
+
+
+def _shorter_sessions(*, to_share: float, last: int, before: int) -> str:
+    return (
+        f"the last {last} sessions take at most {_share(to_share)} of the usual time of the "
+        f"{before} before (medians, within six weeks)"
+    )
 
 
 def _abandonment(*, times: int, days: float) -> str:
@@ -255,6 +408,84 @@ def _activity_drop(*, to_share: float, active_days: int) -> str:
     )
 
 
+def _opened_not_started(*, sessions: int, days: float, events_below: int) -> str:
+    return (
+        f"{sessions} sessions in a row within {days:g} days were opened without an answer, a hint "
+        f"or anything handed in, and with fewer than {events_below} things done in each"
+    )
+
+
+def _missed_sessions(*, sessions: int, grace_hours: float) -> str:
+    return (
+        f"{sessions} scheduled sessions in a row were missed: not attended within "
+        f"{_hours(grace_hours)} of their start (what was called off or moved does not count; "
+        "28 days at most)"
+    )
+
+
+def _late_work(*, assignments_late: int, days: float, grace_hours: float) -> str:
+    grace = f" and {_hours(grace_hours)} later" if grace_hours else ""
+    return f"{assignments_late} assignments within {days:g} days not handed in when due{grace}"
+
+
+def _slow_to_start(*, times: float, at_least_seconds: float) -> str:
+    return (
+        f"from opening a session to the first answer it takes {times:g} times as long as usual or "
+        f"longer, and at least {at_least_seconds:g} seconds (median of the last 3 sessions against "
+        "that of the 10 before, from 5 on)"
+    )
+
+
+def _skipped_reflections(*, in_a_row: int) -> str:
+    return f"{in_a_row} reflections in a row were skipped, without a check-in in between"
+
+
+def _unanswered_outreach(
+    *, messages_in_a_row: int, hours: float, activity_counts: bool, from_ai_tutor: bool
+) -> str:
+    who = "a person or the AI tutor" if from_ai_tutor else "a person"
+    back = "an answer or any activity" if activity_counts else "an answer"
+    return f"{messages_in_a_row} messages of {who} in a row, each {_hours(hours)} without {back}"
+
+
+def _low_confidence(*, at_most: float, times: int, mastery_at_least: float) -> str:
+    return (
+        f"{times} check-ins in a row put the own confidence at {_share(at_most)} or lower, while "
+        f"the estimated mastery of the skill is {_share(mastery_at_least)} or higher"
+    )
+
+
+def _low_mood(*, at_most: float, times: int) -> str:
+    return f"{times} check-ins in a row put the mood at {_share(at_most)} or lower"
+
+
+def _confidence_drop(*, points: float, hours: float) -> str:
+    return (
+        f"within {_hours(hours)} after an assessment the own confidence is lower by {points:g} or "
+        "more (on a scale of 0 to 1) than in the last check-in before it"
+    )
+
+
+def _help_requested(*, for_a_person: bool) -> str:
+    return "the learner asked to talk to a person" if for_a_person else "the learner asked for help"
+
+
+def _manual_flag(*, contact_today: bool) -> str:
+    today = ", asking for contact the same day" if contact_today else ""
+    return f"somebody on the team flagged the learner{today}"
+
+
+def _safety_concern() -> str:
+    return "a safety category was set on something the learner wrote or reported"
+
+
+def _score_threshold(*, at_least: float, leading_parts: int) -> str:
+    return (
+        f"one of the two scores is {at_least:g} or higher at the end of a day, and at least "
+        f"{leading_parts} of its leading parts contribute"
+    )
+
+
 def _first_assignment_missing(*, days: float) -> str:
     return f"the first assignment of the course is not handed in {days:g} days after it was due"
 
@@ -263,14 +494,42 @@ SENTENCES: dict[str, Callable[..., str]] = {
     "repeated_misses": _repeated_misses,
     "wheel_spinning": _wheel_spinning,
     "accuracy_decline": _accuracy_decline,
+    "two_core_skills_missed": _two_core_skills_missed,
+    "trend_reversal": _trend_reversal,
+    "repeated_help_no_gain": _repeated_help_no_gain,
+    "failed_then_abandoned": _failed_then_abandoned,
+    "flat_mastery": _flat_mastery,
+    "error_pattern": _error_pattern,
     "slow_responses": _slow_responses,
     "rapid_guessing": _rapid_guessing,
+    "idle_after_hard_item": _idle_after_hard_item,
+    "hint_dependency": _hint_dependency,
+    "hint_overuse": _hint_overuse,
+    "help_avoidance": _help_avoidance,
+    "hint_not_used": _hint_not_used,
+    "pacing_drift": _pacing_drift,
+    "revision_loop": _revision_loop,
+    "answer_dependency": _answer_dependency,
     "abandonment": _abandonment,
+    "shorter_sessions": _shorter_sessions,
     "silent_after_low_score": _silent_after_low_score,
     "inactive": _inactive,
     "never_started": _never_started,
     "activity_drop": _activity_drop,
     "first_assignment_missing": _first_assignment_missing,
+    "opened_not_started": _opened_not_started,
+    "missed_sessions": _missed_sessions,
+    "late_work": _late_work,
+    "slow_to_start": _slow_to_start,
+    "skipped_reflections": _skipped_reflections,
+    "unanswered_outreach": _unanswered_outreach,
+    "low_confidence": _low_confidence,
+    "low_mood": _low_mood,
+    "confidence_drop": _confidence_drop,
+    "help_requested": _help_requested,
+    "manual_flag": _manual_flag,
+    "safety_concern": _safety_concern,
+    "score_threshold": _score_threshold,
 }
 
 
@@ -386,6 +645,28 @@ def _scores(policy: Policy) -> Iterator[str]:
         )
 
 
+def _good_news(policy: Policy) -> Iterator[str]:
+    news = policy.good_news
+    told = []
+    if news.mastered_after_struggle is not None:
+        told.append(
+            f"a skill is mastered for the first time, after {news.mastered_after_struggle.misses} "
+            "or more misses among ten tries within "
+            f"{news.mastered_after_struggle.within_days:g} days"
+        )
+    if news.streak is not None:
+        told.append(f"{_listed(news.streak.days)} active days in a row")
+    if news.returned is not None:
+        told.append("an alert about showing up has closed because the learner came back")
+    if told:
+        yield "## Good news"
+        yield ""
+        yield "Told once each, without a tier:"
+        yield ""
+        yield from (f"- {line}." for line in told)
+        yield ""
+
+
 # -- words -----------------------------------------------------------------------------------------
 
 
@@ -397,6 +678,11 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
 
 def _words(name: str) -> str:
     return {"ai_tutor": "AI tutor", "in_app": "in the app"}.get(name, name.replace("_", " "))
+
+
+def _listed(numbers: list[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _share(share: float) -> str:

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from tutorflow.decide.rule import (
     Condition,
     Count,
+    Few,
     OfSeven,
+    OfTen,
     QuietDays,
     QuietHours,
     RecentDays,
+    Seconds,
     Share,
+    Times,
     rule,
 )
 from tutorflow.decide.rules.series import trailing_sum
+from tutorflow.decide.rules.spans import newest
 
 ACTIVITY = ("content_viewed", "response_submitted")
+# Of appointments, messages and assignments, which are few: how far back "in a row" may reach.
+MONTH = pd.Timedelta(days=28)
+# A day at least: of the day of the message only its first and last activity are known.
+ReplyHours = Annotated[float, Field(ge=24, le=24 * 28)]
+GraceHours = Annotated[float, Field(ge=0, le=24 * 7)]
+MonthDays = Annotated[float, Field(gt=0, le=28)]
+RECENT_OPENINGS, EARLIER_OPENINGS, ENOUGH_OPENINGS = 3, 10, 5
 
 
 def _constant(value: float, rows: pd.DataFrame) -> pd.Series:
@@ -25,15 +41,19 @@ def _constant(value: float, rows: pd.DataFrame) -> pd.Series:
 
 @rule(
     mart="learning_sessions",
-    needs=("item_presented", "item_abandoned"),
+    any_of=("item_presented", "item_abandoned"),
     subject="learner",
     is_absence=True,
     needs_time_of_day=True,
 )
 def abandonment(sessions: pd.DataFrame, *, times: Count = 2, days: RecentDays = 7) -> Condition:
-    """Items or sessions left unfinished again and again."""
+    """Items or sessions left unfinished again and again.
+
+    A session counts the items abandoned in it, or once if it was left with an item open.
+    """
     rows = sessions
-    left = rows["items_abandoned"] + rows["has_open_item"].astype("int64")
+    open_item = rows["has_open_item"].astype("int64")
+    left = rows["items_abandoned"].where(rows["items_abandoned"] > 0, open_item)
     window = pd.Timedelta(days=days)
     learner = rows["learner_id"] + rows["course_id"]
     observed = trailing_sum(left, rows["known_at"], learner, window)
@@ -51,7 +71,50 @@ def abandonment(sessions: pd.DataFrame, *, times: Count = 2, days: RecentDays = 
     )
 
 
-@rule(mart="low_scores", needs=("assessment_scored", *ACTIVITY), subject="item", is_absence=True)
+@rule(
+    mart="learning_sessions",
+    any_of=ACTIVITY,
+    is_absence=True,
+    needs_time_of_day=True,
+    reach_days=42,
+)
+def shorter_sessions(
+    sessions: pd.DataFrame, *, to_share: Share = 0.6, last: Few = 3, before: OfTen = 10
+) -> Condition:
+    """Sessions clearly shorter than the learner's own.
+
+    The median active time of the ``last`` sessions against that of the ``before`` sessions before
+    them, all of them within six weeks.
+    """
+    rows, count = sessions, last + before
+    learner = rows["learner_id"] + rows["course_id"]
+    ones = pd.Series(1, index=rows.index)
+    n = trailing_sum(ones, rows["known_at"], learner, pd.Timedelta(days=42), last=count)
+    until = np.arange(1, len(rows) + 1)
+    seconds = newest(rows["active_seconds"], until - n.to_numpy(dtype="int64"), until, count)
+    found = pd.DataFrame(seconds, index=rows.index)
+    lately = found.iloc[:, :last].median(axis=1, skipna=False)
+    usual = found.iloc[:, last:].median(axis=1, skipna=False)
+    observed = lately / usual.where(usual > 0)
+    return Condition(
+        rows,
+        observed <= to_share,
+        observed,
+        to_share,
+        n,
+        f"last {last} sessions against the {before} before",
+        evidence=last,
+        anchor="session_id",
+    )
+
+
+@rule(
+    mart="low_scores",
+    needs=("assessment_scored",),
+    any_of=ACTIVITY,
+    subject="item",
+    is_absence=True,
+)
 def silent_after_low_score(
     scores: pd.DataFrame, *, hours: QuietHours = 48, below: Share = 0.5
 ) -> Condition:
@@ -71,7 +134,7 @@ def silent_after_low_score(
     )
 
 
-@rule(mart="calendar", needs=ACTIVITY, is_absence=True)
+@rule(mart="calendar", any_of=ACTIVITY, is_absence=True)
 def inactive(
     calendar: pd.DataFrame,
     *,
@@ -108,7 +171,7 @@ def inactive(
     )
 
 
-@rule(mart="enrolments", needs=("learner_enrolled", *ACTIVITY), is_absence=True)
+@rule(mart="enrolments", needs=("learner_enrolled",), any_of=ACTIVITY, is_absence=True)
 def never_started(enrolments: pd.DataFrame, *, days: QuietDays = 3) -> Condition:
     """Enrolled, the course has begun, and nothing has happened."""
     rows = enrolments.assign(fired_at=enrolments["starts_at"] + pd.Timedelta(days=days))
@@ -126,7 +189,7 @@ def never_started(enrolments: pd.DataFrame, *, days: QuietDays = 3) -> Condition
     )
 
 
-@rule(mart="calendar", needs=ACTIVITY, is_absence=True)
+@rule(mart="calendar", any_of=ACTIVITY, is_absence=True)
 def activity_drop(
     calendar: pd.DataFrame,
     *,
@@ -173,3 +236,211 @@ def first_assignment_missing(assignments: pd.DataFrame, *, days: QuietDays = 7) 
         subject="item_id",
         fired_at="fired_at",
     )
+
+
+@rule(
+    mart="appointments",
+    needs=("session_scheduled", "session_attended"),
+    is_absence=True,
+    reach_days=28,
+)
+def missed_sessions(
+    appointments: pd.DataFrame, *, sessions: Count = 2, grace_hours: GraceHours = 1
+) -> Condition:
+    """Scheduled sessions missed in a row.
+
+    A session that was called off, or moved, before its grace was over does not count. Only the
+    last 28 days count.
+    """
+    rows = appointments
+    rows = rows.assign(fired_at=rows["known_at"] + pd.Timedelta(hours=grace_hours))
+    rows = rows[~(rows["called_off_at"] <= rows["fired_at"])]
+    missed = rows["attended_at"].isna() | (rows["attended_at"] > rows["fired_at"])
+    observed = _in_a_row(missed, rows, sessions)
+    return Condition(
+        rows,
+        observed >= sessions,
+        observed,
+        sessions,
+        _in_a_row(pd.Series(True, index=rows.index), rows, 10),
+        "scheduled sessions in a row",
+        evidence=sessions,
+        fired_at="fired_at",
+    )
+
+
+@rule(
+    mart="messages",
+    needs=("message_sent", "message_replied"),
+    is_absence=True,
+    reach_days=28,
+)
+def unanswered_outreach(
+    messages: pd.DataFrame,
+    *,
+    messages_in_a_row: Count = 2,
+    hours: ReplyHours = 48,
+    activity_counts: bool = True,
+    from_ai_tutor: bool = False,
+) -> Condition:
+    """Messages of a person to which nothing came back.
+
+    With ``activity_counts`` coming back to work is an answer too. The AI tutor's own messages
+    count only with ``from_ai_tutor``. Only the last 28 days count.
+    """
+    rows = messages if from_ai_tutor else messages[messages["actor"] == "coach"]
+    rows = rows.assign(fired_at=rows["known_at"] + pd.Timedelta(hours=hours))
+    answered = rows["replied_at"] <= rows["fired_at"]
+    if activity_counts:
+        answered |= rows["next_activity_at"] <= rows["fired_at"]
+    observed = _in_a_row(~answered, rows, messages_in_a_row)
+    return Condition(
+        rows,
+        observed >= messages_in_a_row,
+        observed,
+        messages_in_a_row,
+        _in_a_row(pd.Series(True, index=rows.index), rows, 10),
+        f"messages in a row, {hours:g} hours each",
+        evidence=messages_in_a_row,
+        fired_at="fired_at",
+    )
+
+
+@rule(mart="reflections", needs=("reflection_skipped", "check_in"), reach_days=28)
+def skipped_reflections(reflections: pd.DataFrame, *, in_a_row: Count = 3) -> Condition:
+    """Reflections skipped one after the other; a check-in is one that was not skipped."""
+    rows = reflections.assign(fired_at=reflections["known_at"])
+    observed = _in_a_row(rows["is_skipped"], rows, in_a_row)
+    return Condition(
+        rows,
+        observed >= in_a_row,
+        observed,
+        in_a_row,
+        _in_a_row(pd.Series(True, index=rows.index), rows, 10),
+        "reflections in a row",
+        evidence=in_a_row,
+    )
+
+
+@rule(
+    mart="opened_sessions",
+    needs=("session_started", "response_submitted"),
+    is_absence=True,
+    needs_time_of_day=True,
+)
+def opened_not_started(
+    opened: pd.DataFrame, *, sessions: Count = 3, days: RecentDays = 14, events_below: Count = 5
+) -> Condition:
+    """Sessions opened one after the other in which nothing was attempted.
+
+    Nothing attempted: no answer, no hint, nothing handed in, and fewer than ``events_below``
+    things done (reading for a while is work).
+    """
+    rows = opened.assign(fired_at=opened["known_at"])
+    idle = (
+        (rows["response_count"] == 0)
+        & (rows["hint_count"] == 0)
+        & ~rows["has_submission"]
+        & (rows["event_count"] < events_below)
+    )
+    window = pd.Timedelta(days=days)
+    observed = _in_a_row(idle, rows, sessions, window)
+    return Condition(
+        rows,
+        observed >= sessions,
+        observed,
+        sessions,
+        _in_a_row(pd.Series(True, index=rows.index), rows, 10, window),
+        f"sessions opened in a row, last {days:g} days",
+        evidence=sessions,
+        anchor="session_id",
+    )
+
+
+@rule(
+    mart="opened_sessions",
+    needs=("session_started", "response_submitted"),
+    needs_time_of_day=True,
+    reach_days=28,
+)
+def slow_to_start(
+    opened: pd.DataFrame, *, times: Times = 2.0, at_least_seconds: Seconds = 60
+) -> Condition:
+    """From opening a session to the first answer it takes far longer than usual.
+
+    The median of the last three sessions with an answer against that of the up to ten before (at
+    least five), all within 28 days. A median below ``at_least_seconds`` is never slow.
+    """
+    rows = opened[opened["start_seconds"].notna()].reset_index(drop=True)
+    learner = rows["learner_id"] + rows["course_id"]
+    seen = trailing_sum(pd.Series(1, index=rows.index), rows["known_at"], learner, MONTH)
+    last = np.arange(1, len(rows) + 1)
+    first = last - seen.to_numpy(dtype="int64")
+    recent, ratio = start_delay(rows["start_seconds"], first, last)
+    observed = pd.Series(ratio, index=rows.index)
+    return Condition(
+        rows,
+        (observed >= times) & (recent >= at_least_seconds),
+        observed,
+        times,
+        seen.clip(upper=RECENT_OPENINGS + EARLIER_OPENINGS),
+        "last 3 sessions against the 10 before",
+        evidence=RECENT_OPENINGS,
+        anchor="session_id",
+    )
+
+
+def start_delay(
+    seconds: pd.Series, first: np.ndarray, last: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(median seconds to start of the newest three rows of each range, their ratio to before).
+
+    Ranges are half-open positions; NaN where there are too few rows.
+    """
+    found = pd.DataFrame(newest(seconds, first, last, RECENT_OPENINGS + EARLIER_OPENINGS))
+    now, before = found.iloc[:, :RECENT_OPENINGS], found.iloc[:, RECENT_OPENINGS:]
+    enough = before.notna().sum(axis=1) >= ENOUGH_OPENINGS
+    recent = now.median(axis=1).where(enough)
+    usual = before.median(axis=1)
+    return recent.to_numpy(), (recent / usual.where(usual > 0)).to_numpy()
+
+
+@rule(
+    mart="assignments",
+    needs=("assignment_due", "assignment_submitted"),
+    is_absence=True,
+    reach_days=28,
+)
+def late_work(
+    assignments: pd.DataFrame,
+    *,
+    assignments_late: Count = 2,
+    days: MonthDays = 14,
+    grace_hours: GraceHours = 0,
+) -> Condition:
+    """Assignments late or missing when they were due, several within a short time."""
+    rows = assignments
+    rows = rows.assign(fired_at=rows["known_at"] + pd.Timedelta(hours=grace_hours))
+    late = rows["submitted_at"].isna() | (rows["submitted_at"] > rows["fired_at"])
+    learner = rows["learner_id"] + rows["course_id"]
+    window = pd.Timedelta(days=days)
+    observed = trailing_sum(late, rows["fired_at"], learner, window)
+    n = trailing_sum(pd.Series(1, index=rows.index), rows["fired_at"], learner, window)
+    return Condition(
+        rows,
+        (observed >= assignments_late) & late,
+        observed,
+        assignments_late,
+        n,
+        f"last {days:g} days",
+        evidence=n,
+        fired_at="fired_at",
+    )
+
+
+def _in_a_row(
+    marks: pd.Series, rows: pd.DataFrame, count: int, window: pd.Timedelta = MONTH
+) -> pd.Series:
+    """How many of the learner's last ``count`` rows within the window are marked."""
+    learner = rows["learner_id"] + rows["course_id"]
+    return trailing_sum(marks, rows["fired_at"], learner, window, last=count)
