@@ -381,6 +381,57 @@ def _score(folder: Path) -> None:
 
 
 @app.command()
+def rehearse(
+    context: typer.Context,
+    start: Annotated[str, typer.Option("--from", metavar="DATE", help="Where to begin.")],
+    end: Annotated[str, typer.Option("--to", metavar="DATE", help="Where to end.")],
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", help="Policy file to rehearse; default: the one in force alone."),
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(
+            "--every",
+            metavar="hour|day",
+            help="Cut the time into such ticks instead of taking those that were decided.",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with plots there instead.")
+    ] = None,
+) -> None:
+    """Rehearse a policy: what it would have done over past weeks, beside the one in force.
+
+    Alerts per coach and day, learners gained and lost, precision as far as outcomes are known.
+    The policy in force is gone over as well, which gives again what was published, and names what
+    came out differently because events arrived late. Nothing is written or published.
+
+    **Example:** `tutorflow rehearse --policy stricter.yml --from 2026-02-02 --to 2026-03-02`
+    """
+    from tutorflow.measure.rehearsal import rehearse as go_over
+    from tutorflow.measure.rehearsal_page import as_html, as_text
+    from tutorflow.policy import load_policy
+
+    settings = _settings(context)
+    candidate = load_policy(policy) if policy else None
+    with tick_progress(err) as on_progress:
+        found = go_over(
+            settings,
+            candidate,
+            parse_instant(start, settings.timezone),
+            parse_instant(end, settings.timezone),
+            None if every is None else _tick(every),
+            on_progress,
+        )
+    if html is None:
+        out.print(as_text(found))
+    else:
+        html.write_text(as_html(found), encoding="utf-8")
+        out.print(f"Wrote {html}.", soft_wrap=True)
+
+
+@app.command()
 def demo(
     folder: Annotated[
         Path, typer.Option(help="Where the demo lives; its own home, removed and made anew.")

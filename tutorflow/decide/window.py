@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -30,18 +31,23 @@ from tutorflow.decide.alerts import (
 )
 from tutorflow.decide.alerts import advance as advance_alerts
 from tutorflow.decide.candidates import build_candidates, fit
+from tutorflow.decide.crowds import note_tries
+from tutorflow.decide.encounters import Encounters, item_finder, load_encounters
 from tutorflow.decide.exposures import exposures_at
+from tutorflow.decide.flags import flags
 from tutorflow.decide.frames import Frames, frame, load_frames, rows_of
+from tutorflow.decide.good_news import Return, good_news, returns
 from tutorflow.decide.open_state import Opened
+from tutorflow.decide.outgoing import Outgoing
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.signals import Findings, find
-from tutorflow.decide.states import Fact
-from tutorflow.decide.surroundings import FAR_PAST, Surroundings, surroundings
+from tutorflow.decide.states import Fact, Learner, standing_facts
+from tutorflow.decide.surroundings import FAR_PAST, Concerned, Surroundings, surroundings
 from tutorflow.policy import Policy, load_policy
 from tutorflow.publish import Candidates, last_committed_tick
 from tutorflow.publish.inbox import Inbox, open_inbox
 from tutorflow.pull import source_watermarks
-from tutorflow.roster import Roster, load_roster
+from tutorflow.roster import Roster, core_skills_of, load_roster
 from tutorflow.settings import Settings
 from tutorflow.warehouse import open_warehouse
 
@@ -72,7 +78,8 @@ class Span:
 class Window:
     """All that a span is decided from, next to the open state.
 
-    ``watermark`` says how far a rule may look at each of its ticks.
+    ``watermark`` says how far a rule may look at each of its ticks. ``judges_all``: the states of
+    all learners at hand are judged at its first tick, since the roster has changed.
     """
 
     span: Span
@@ -82,6 +89,8 @@ class Window:
     around: Surroundings
     watermark: Watermark
     late_horizon: timedelta
+    encounters: Encounters = field(default_factory=Encounters)
+    judges_all: bool = False
 
 
 def advance_window(
@@ -117,18 +126,34 @@ def advance_window(
         )
         frames = read_frames(warehouse, settings, roster, span)
         watermark = watermarks(sources, frames.source_courses)
-        window = gather(warehouse, settings, policy, roster, span, frames, watermark)
+        settling = settling_of(opened.state)
+        window = gather(warehouse, settings, policy, roster, span, frames, watermark, settling)
         around = window.around
         opened.use_coaches(around.coaches)
+        opened.remember_fired(settings, policy, first, around.is_out_of_scope)
         opened.load_spells(settings, {*(span.learners or ()), *window.found.signals["learner_id"]})
+        window = replace(
+            meet(warehouse, settings, window, opened.state),
+            judges_all=last is not None and opened.roster_version != roster.version,
+        )
+        _load_concerned(warehouse, settings, window, opened)
         log: list[dict[str, Any]] = []
         moments: dict[tuple[str, str], pd.Timestamp] = {}
         exposures: list[Any] = []
+        returned: list[Return] = []
+        concerned = {
+            *(span.learners or ()),
+            *window.found.signals["learner_id"],
+            *frames.enrolments["learner_id"],
+        }
+        outgoing = Outgoing(settings, policy, roster, around, opened, first, concerned)
 
         def on_tick(index: int, news: list[Fact], changes: Changes) -> None:
             _note_moments(moments, ends[index], news, opened.state)
             touched = [opened.state.alerts[key] for key in changes.touched]
             exposures.extend(exposures_at(ends[index], touched, policy.fingerprint))
+            returned.extend(returns(touched, ends[index]))
+            outgoing.hear(ends[index], news, changes)
             log.append(
                 _log_row(
                     ends[index],
@@ -144,10 +169,29 @@ def advance_window(
                 progress(ticks[index])
 
         changes = decide_window(window, opened, on_tick)
+        taken = span.inbox.tables()
         candidates = build_candidates(
-            warehouse, settings, policy, ticks, opened, changes, frames, around, moments, log
+            warehouse,
+            settings,
+            policy,
+            ticks,
+            opened,
+            changes,
+            frames,
+            around,
+            moments,
+            log,
+            outgoing.not_committed(taken["inbox_taken"]),
         )
-        heard = {"exposures": exposures, **span.inbox.tables()}
+        kind = good_news(
+            frames, policy, span.start, ends[-1], around.titles, returned, around.is_out_of_scope
+        )
+        heard = {
+            "exposures": exposures,
+            "good_news": kind,
+            **taken,
+            **outgoing.tables(warehouse),
+        }
         more = {name: fit(name, rows) for name, rows in heard.items()}
         return replace(candidates, tables={**candidates.tables, **more})
 
@@ -164,6 +208,8 @@ def read_frames(
         settings.timezone,
         _starts(roster.enrolments),
         FAR_PAST if span.is_first else span.start - LATEST_LOOK_BACK,
+        core_skills_of(roster),
+        flags(settings, span.inbox, span.first, span.ends, span.start),
     )
 
 
@@ -175,14 +221,65 @@ def gather(
     span: Span,
     frames: Frames,
     watermark: Watermark,
+    settling: Mapping[str, Collection[int]] = MappingProxyType({}),
 ) -> Window:
-    """What a policy finds in the frames, and all else that it decides from."""
+    """What a policy finds in the frames, and all else that it decides from.
+
+    ``settling``: see :func:`tutorflow.decide.signals.find`.
+    """
     around = surroundings(
         roster, policy, settings.timezone, frames.enrolment_changes, _course_ends(warehouse)
     )
     start, end = pd.Timestamp(span.start), pd.Timestamp(span.ends[-1])
-    found = find(frames, policy, start, end, around.titles)
+    found = find(frames, policy, start, end, around.titles, settling)
     return Window(span, policy, frames, found, around, watermark, settings.late_horizon)
+
+
+def meet(
+    warehouse: duckdb.DuckDBPyConnection, settings: Settings, window: Window, state: OpenState
+) -> Window:
+    """The window with its encounters: contacts, appointments, and what many learners met."""
+    signals, span, guard = window.found.signals, window.span, window.policy.fatigue.cohort_guard
+    learners = {*signals["learner_id"], *(hold.learner_id for hold in state.holds.values())}
+    learners |= {key[0] for key, alert in state.alerts.items() if alert.status != "closed"}
+    fired = signals.groupby(["course_id", "rule_id"])["learner_id"].nunique()
+    counts = Counter({(str(course), str(rule)): int(n) for (course, rule), n in fired.items()})
+    counts.update({key: len(who) for key, who in state.fired.items()})
+    crowded = {course for (course, _), n in counts.items() if n >= guard.share * guard.learners}
+    met = load_encounters(
+        warehouse,
+        window.policy,
+        settings.timezone,
+        (span.first, span.ends[-1]),
+        learners,
+        crowded,
+    )
+    return replace(window, encounters=met)
+
+
+def settling_of(state: OpenState) -> dict[str, set[int]]:
+    """How many items without its signal open alerts ask for, by rule."""
+    asked: dict[str, set[int]] = defaultdict(set)
+    for alert in state.alerts.values():
+        for evidence in alert.evidence if alert.status != "closed" else ():
+            if evidence.recovery is not None and evidence.recovery[0] == "items_without_signal":
+                asked[evidence.signal.rule_id].add(evidence.recovery[1])
+    return asked
+
+
+def _load_concerned(
+    warehouse: duckdb.DuckDBPyConnection, settings: Settings, window: Window, opened: Opened
+) -> None:
+    """States and facts of the learners whom the calendar or a timer concerns in the window."""
+    span, tracker = window.span, opened.tracker
+    concerned = window.around.changing_between(span.first, span.ends[-1])
+    if window.judges_all:
+        concerned.append((None, None))
+    opened.load_spells_of(settings, concerned)
+    if span.learners is not None:
+        without = sorted({learner for learner, _ in tracker.spells} - set(span.learners))
+        for fact in standing_facts(warehouse, without, span.first):
+            tracker.learn(fact)
 
 
 def decide_window(window: Window, opened: Opened, on_tick: OnTick) -> Changes:
@@ -192,11 +289,27 @@ def decide_window(window: Window, opened: Opened, on_tick: OnTick) -> Changes:
     prior, facts = _facts(
         window.frames, span.ends, span.first, None if span.is_first else span.late
     )
+    facts = [
+        [fact for fact in news if around.is_in_pilot(fact.learner_id, fact.course_id, fact.at)]
+        for news in facts
+    ]
     for fact in prior:
         tracker.learn(fact)
+    met = window.encounters
     context = Context(
-        around.coach_of, around.is_out_of_scope, around.core_skills, window.late_horizon
+        around.coach_of,
+        around.is_out_of_scope,
+        around.core_skills,
+        window.late_horizon,
+        around.resumes_at,
+        around.profile_of,
+        around.coach_named,
+        met.next_session_at,
+        met.last_contact_at,
+        met.active_learners,
+        item_finder(window.frames.responses),
     )
+    note_tries(opened.state.tries, (one for one in met.tries if one.at < span.first))
     changes, since = Changes(), span.first
     for index, tick in enumerate(inputs):
         changes.touched.clear()
@@ -205,7 +318,11 @@ def decide_window(window: Window, opened: Opened, on_tick: OnTick) -> Changes:
         tracker.advance(
             tick.as_of,
             facts[index],
-            [key[:2] for key in changes.touched] + around.pauses_between(since, tick.as_of),
+            [
+                *(key[:2] for key in changes.touched),
+                *_concerned(around.changing_between(since, tick.as_of), tracker.spells),
+                *(tracker.spells if window.judges_all and index == 0 else ()),
+            ],
             opened.state,
             around.is_out_of_scope,
         )
@@ -214,12 +331,27 @@ def decide_window(window: Window, opened: Opened, on_tick: OnTick) -> Changes:
     return changes
 
 
+def _concerned(changing: list[Concerned], known: Collection[Learner]) -> list[Learner]:
+    """The learners with a state whom changes of the calendar or of enrolments concern."""
+    alone = [(learner, course) for learner, course in changing if learner and course]
+    many = {(learner, course) for learner, course in changing if not (learner and course)}
+    found = [who for who in alone if who in known]
+    if many:
+        found += [
+            who
+            for who in known
+            if not many.isdisjoint({(who[0], None), (None, who[1]), (None, None)})
+        ]
+    return found
+
+
 def watermarks(sources: pd.DataFrame, source_courses: pd.DataFrame) -> Watermark:
     """How far a rule may look on a course at a tick: never past the tick or a feed it needs.
 
     A source counts for the courses it declares, else for those it has sent events of; a retired
-    source no longer counts, one that never delivered holds back the courses it declares. None
-    where no source delivers what the rule needs: it sleeps there.
+    source no longer counts, one that never delivered holds back the courses it declares. The
+    slowest source that delivers any of the rule's event types counts. None where the sources do
+    not deliver all that the rule needs: it sleeps there.
     """
     seen: dict[str, set[str]] = defaultdict(set)
     for row in rows_of(source_courses):
@@ -232,8 +364,10 @@ def watermarks(sources: pd.DataFrame, source_courses: pd.DataFrame) -> Watermark
             row
             for row in active
             if course in (row.courses if row.courses is not None else seen[row.source])
-            and set(RULES[rule].needs) & set(row.event_types)
+            and set(RULES[rule].event_types) & set(row.event_types)
         ]
+        if RULES[rule].missing({name for row in feeds for name in row.event_types}):
+            return None
         times = [
             FAR_PAST if pd.isna(row.complete_until) else row.complete_until.to_pydatetime()
             for row in feeds
@@ -298,12 +432,19 @@ def _tick_inputs(window: Window, state: OpenState) -> list[TickInput]:
     inputs = [TickInput(end) for end in ends]
     held = {hold.signal_id for hold in state.holds.values()}
     delayed: list[tuple[Signal, int]] = []
+    outside_pilot: Counter[int] = Counter()
     effective = datetime.combine(policy.effective_from, datetime.min.time())
     unknown = found.signals[~found.signals["signal_id"].isin(list(state.recorded))]
     for row in rows_of(unknown[unknown["fired_at"] >= effective]):
         signal = Signal(**{**row._asdict(), "fired_at": row.fired_at.to_pydatetime()})
         index = bisect_right(ends, signal.fired_at)
-        if not RULES[signal.rule_id].is_absence:
+        if not signal.is_urgent and not window.around.is_in_pilot(
+            signal.learner_id, signal.course_id, signal.fired_at
+        ):
+            if signal.fired_at >= (ends[index - 1] if index else first):
+                outside_pilot[index] += 1
+            continue
+        if signal.is_urgent or not RULES[signal.rule_id].is_absence:
             inputs[index].signals.append(signal)
             continue
         if window.watermark(signal.rule_id, signal.course_id, ends[index]) is None:
@@ -343,12 +484,28 @@ def _tick_inputs(window: Window, state: OpenState) -> list[TickInput]:
         for signal, decided in waiting.get(event.learner_id, ()):
             if signal.fired_at <= event.at < inputs[decided - 1].as_of:
                 inputs[decided].recoveries.append(event)
+    if window.around.has_pauses:
+        for event in _returns(window.frames.days, concerned, again, first):
+            if event.at < ends[-1]:
+                inputs[bisect_right(ends, event.at)].recoveries.append(event)
+    for one in window.encounters.tries:
+        if one.at >= first:
+            inputs[bisect_right(ends, one.at)].tries.append(one)
     unsupported = _unsupported(found, state, policy, late, first)
-    if unsupported:
-        inputs[0] = TickInput(
-            inputs[0].as_of, inputs[0].signals, inputs[0].held, inputs[0].recoveries, unsupported
-        )
-    return inputs
+    inputs[0] = replace(inputs[0], unsupported=unsupported)
+    return [replace(tick, outside_pilot=outside_pilot[index]) for index, tick in enumerate(inputs)]
+
+
+def _returns(
+    days: pd.DataFrame, learners: Collection[str], again: Collection[str], first: datetime
+) -> Iterator[RecoveryEvent]:
+    """Any activity of these learners: who was silent through a pause has come back."""
+    at = days["first_activity_at"].where(days["time_precision"] != "day", days["known_at"])
+    is_new = (at >= first) | days["learner_id"].isin(list(again))
+    rows = days.assign(at=at)[is_new & days["learner_id"].isin(list(learners))]
+    for row in rows_of(rows):
+        moment = row.at.to_pydatetime()
+        yield RecoveryEvent("returned", row.learner_id, row.course_id, None, 1, moment, moment)
 
 
 def _reached(signal: Signal, index: int, ends: list[datetime], watermark: Watermark) -> int | None:
@@ -363,12 +520,19 @@ def _reached(signal: Signal, index: int, ends: list[datetime], watermark: Waterm
 def _unsupported(
     found: Findings, state: OpenState, policy: Policy, late: set[str], first: datetime
 ) -> frozenset[str]:
-    """Signals of open alerts that late events have undone: fired before, not found any more."""
+    """Signals on alerts or held that late events have undone: fired before, not found any more."""
     if not late:
         return frozenset()
     start = found.start.to_pydatetime()
     ids = set(found.signals["signal_id"])
-    return frozenset(
+    waiting = {
+        signal_id
+        for signal_id, evidence in state.waiting.items()
+        if evidence.signal.learner_id in late
+        and start <= evidence.signal.fired_at < first
+        and signal_id not in ids
+    }
+    return frozenset(waiting) | frozenset(
         evidence.signal.signal_id
         for alert in state.alerts.values()
         if alert.key[0] in late
@@ -463,4 +627,5 @@ def _log_row(
         "opened_count": changes.opened[as_of],
         "closed_count": changes.closed[as_of],
         "held_count": len(state.holds),
+        "outside_pilot_count": changes.outside_pilot[as_of],
     }
