@@ -22,6 +22,7 @@ from flows.status_page import say_age
 from tutorflow import publish
 from tutorflow.errors import TutorflowError
 from tutorflow.policy import load_policy
+from tutorflow.roster import core_skills_of, load_roster
 from tutorflow.settings import Settings, load_settings
 
 Level = Literal["ok", "note", "wrong"]
@@ -136,16 +137,21 @@ def _policy(settings: Settings, now: datetime) -> Iterator[Finding]:
     enabled = policy.enabled_rules()
     sent = {kind for source in settings.sources for kind in source.event_types}
     timed = any(source.time_precision == "second" for source in settings.sources)
-    asleep = {
-        name: "time of day" if sent.issuperset(rule.needs) else ", ".join(set(rule.needs) - sent)
-        for name, (rule, _) in enabled.items()
-        if not sent.issuperset(rule.needs) or (rule.needs_time_of_day and not timed)
-    }
+    has_core_skills = bool(core_skills_of(load_roster(settings)))
+    asleep = {}
+    for name, (rule, _) in enabled.items():
+        lacking = rule.missing(sent)
+        if rule.needs_time_of_day and not timed:
+            lacking.append("the time of day")
+        if rule.needs_core_skills and not has_core_skills:
+            lacking.append("core skills in the roster")
+        if lacking:
+            asleep[name] = ", ".join(lacking)
     name = str(settings.policy_path or "the shipped policy")
     yield Finding("ok", "policy", f"{name}, version {policy.version}, {len(enabled)} rules enabled")
     if asleep:
         told = "; ".join(f"{rule} (needs {needs})" for rule, needs in sorted(asleep.items()))
-        yield Finding("note", "rules asleep", f"no source sends what they need: {told}")
+        yield Finding("note", "rules asleep", f"there is not what they need: {told}")
 
 
 def _serving(settings: Settings, now: datetime) -> Iterator[Finding]:
