@@ -8,21 +8,19 @@ from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 from builders import COURSE, DAY_0, Fold, hours, minutes, on, policy, recovery, signal
+from fold_support import commit, restarted
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from tutorflow.decide import candidates, open_state
 from tutorflow.decide.alerts import Alert, RecoveryEvent, Signal, queue_key
 from tutorflow.decide.working_time import Coach
-from tutorflow.publish import read_table, tables
-from tutorflow.publish.database import writing
-from tutorflow.settings import Settings, load_settings
+from tutorflow.publish import read_table
+from tutorflow.settings import load_settings
 
 MONDAY_10 = on(0, "10:00")
 NINE_THIRTY = on(0, "09:30")
@@ -216,6 +214,28 @@ def test_evidence_undone_earlier_counts_as_settled() -> None:
     fold = Fold().tick(MONDAY_10, one, other).tick(on(0, "11:00"), unsupported=[one])
     assert fold.alert().status == "open"
     fold.tick(on(0, "12:00"), recovery(subject="ratios", at=on(0, "11:10")))
+    assert fold.alert().close_reason == "recovered"
+
+
+def test_evidence_undone_bit_by_bit_has_not_recovered() -> None:
+    one, other = signal(at=NINE_THIRTY), signal(subject="ratios", at=NINE_THIRTY)
+    fold = Fold().tick(MONDAY_10, one, other)
+    fold.tick(on(0, "11:00"), unsupported=[one]).tick(on(0, "12:00"), unsupported=[other])
+    assert fold.alert().close_reason == "no_longer_supported"
+    assert [e.undone_at for e in fold.alert().evidence] == [on(0, "11:00"), on(0, "12:00")]
+    assert [e.recovered_at for e in fold.alert().evidence] == [None, None]
+
+
+def test_an_open_alert_keeps_the_recovery_it_opened_with() -> None:
+    fold = Fold().tick(MONDAY_10, signal(at=NINE_THIRTY))
+    fold.policy = policy(recovery={"content": {"unaided_correct": 5}})
+    fold.tick(on(0, "11:00"), signal(subject="ratios", at=on(0, "10:30")))
+    fold.tick(on(0, "12:00"), recovery(run=2, at=on(0, "11:10")))
+    first, second = fold.alert().evidence
+    assert first.recovered_at == on(0, "11:10")
+    fold.tick(on(0, "13:00"), recovery(subject="ratios", run=4, at=on(0, "12:10")))
+    assert second.recovered_at is None
+    fold.tick(on(0, "14:00"), recovery(subject="ratios", run=5, at=on(0, "13:10")))
     assert fold.alert().close_reason == "recovered"
 
 
@@ -673,34 +693,6 @@ def test_carrying_the_state_over_equals_running_in_one_go(events: Stream, cut: i
         assert joined[name] == expected[name]
 
 
-def commit(home: Settings, fold: Fold) -> None:
-    """Write what the fold changed into the serving database, as a publish does."""
-    changes = fold.changes
-    rows: dict[str, list[dict[str, Any]]] = {
-        "alerts": [candidates._alert_row(a, fold.policy) for a in changes.alerts.values()],
-        "alert_evidence": [
-            candidates._evidence_row(a, e) for a in changes.alerts.values() for e in a.evidence
-        ],
-        "signals": [
-            {**s._asdict(), "recorded_at": at, "disposition": became, "alert_id": alert_id}
-            for s, at, became, alert_id in changes.dispositions.values()
-        ],
-        "suppressions": [hold.__dict__ for hold in changes.holds.values()],
-    }
-    with writing(home) as connection:
-        for name, some in rows.items():
-            tables.upsert(connection, name, candidates.fit(name, some))
-
-
-def restarted(home: Settings, fold: Fold, at: datetime) -> Fold:
-    """A fold that knows of the past what the serving database knows."""
-    commit(home, fold)
-    opened = open_state.load(home, fold.policy, at)
-    opened.use_coaches({fold.coach.coach_id: fold.coach})
-    opened.remember_signals(home, DAY_0)
-    return replace(small_programme(), state=opened.state)
-
-
 @pytest.mark.parametrize("seed", [52])
 def test_a_restart_out_of_the_serving_database_changes_nothing(seed: int, tmp_path: Path) -> None:
     events = random_stream(random.Random(seed))
@@ -713,7 +705,7 @@ def test_a_restart_out_of_the_serving_database_changes_nothing(seed: int, tmp_pa
         fold = small_programme()
         for number, (end, some) in enumerate(by_tick(events)):
             if restart_every and number % restart_every == 0:
-                fold = restarted(homes[-1], fold, end - hours(6))
+                fold = restarted(homes[-1], fold, end - hours(6), DAY_0)
             fold.tick(end, *some)
         commit(homes[-1], fold)
     for name in ("alerts", "alert_evidence", "signals", "suppressions"):
