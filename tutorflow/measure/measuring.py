@@ -7,22 +7,23 @@ hour and a backfill write the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import duckdb
 import pandas as pd
 import sqlalchemy as sa
 
 from tutorflow.decide.candidates import fit
 from tutorflow.decide.frames import frame
-from tutorflow.hours import floor_tick, previous_tick, to_aware_utc, to_naive_utc
+from tutorflow.hours import previous_tick, to_naive_utc
 from tutorflow.measure import outcomes
+from tutorflow.measure.batch import Batch, day_ends
+from tutorflow.measure.daily import daily
+from tutorflow.measure.effect_tables import effect_tables
 from tutorflow.measure.outcomes import PARTS, STILL_OPEN, CompleteUntil
-from tutorflow.policy import Policy, load_policy
+from tutorflow.policy import load_policy
 from tutorflow.publish import Candidates, read_table
-from tutorflow.publish.contract import table
 from tutorflow.publish.inbox import accepted
 from tutorflow.pull import source_watermarks
 from tutorflow.settings import Settings
@@ -31,31 +32,6 @@ from tutorflow.warehouse import open_warehouse
 IDS_AT_ONCE = 5_000
 LATE_REACH = timedelta(days=67)  # how far back late events are looked for, a window on top
 EMPTY_PARTS: dict[str, Any] = dict.fromkeys(PARTS)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What is measured together: the ticks that are committed together, naive UTC.
-
-    `first` is the start of the first tick.
-    """
-
-    settings: Settings
-    policy: Policy
-    warehouse: duckdb.DuckDBPyConnection
-    candidates: Candidates
-    first: datetime
-    ends: list[datetime]
-
-    def rows(self, name: str, where: Any = None) -> pd.DataFrame:
-        """Rows of a published table as they will be: committed ones under those of the batch."""
-        committed = read_table(self.settings, name, where)
-        fresh = self.candidates.rows(name)
-        if committed.empty or fresh.empty:
-            return committed if fresh.empty else fresh
-        key = list(table(name).key)
-        both = pd.concat([committed, fresh], ignore_index=True)
-        return both.drop_duplicates(key, keep="last").sort_values(key, ignore_index=True)
 
 
 def measure(settings: Settings, candidates: Candidates, now: datetime) -> Candidates:
@@ -70,19 +46,15 @@ def measure(settings: Settings, candidates: Candidates, now: datetime) -> Candid
         batch = Batch(settings, policy, warehouse, candidates, to_naive_utc(first), ends)
         labelled = label_windows(batch, now)
         batch = replace(batch, candidates=_with(candidates, labelled))
-    return batch.candidates
+        found = daily(batch, now)
+        days = day_ends(batch)
+        if days:
+            found |= effect_tables(batch, days[-1])
+        return _with(batch.candidates, found)
 
 
 def _with(candidates: Candidates, tables: dict[str, pd.DataFrame]) -> Candidates:
     return replace(candidates, tables={**candidates.tables, **tables})
-
-
-def day_ends(batch: Batch) -> list[datetime]:
-    """The ends of the calendar days (of the programme's zone) among the ticks, naive UTC."""
-    zone = batch.settings.timezone
-    return [
-        end for end in batch.ends if floor_tick(to_aware_utc(end), "day", zone) == to_aware_utc(end)
-    ]
 
 
 # -- labels ----------------------------------------------------------------------------------------
