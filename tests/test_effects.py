@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from tutorflow.measure import effects as measure
+from tutorflow.measure.cases import alert_cases, flags, help_cases, nudge_cases
 from tutorflow.measure.effects import Standards, effects, flag_trend, term_at
 from tutorflow.measure.estimates import (
     Estimate,
@@ -28,7 +30,8 @@ from tutorflow.measure.estimates import (
     student_p,
     student_quantile,
 )
-from tutorflow.publish import misfits
+from tutorflow.publish import misfits, read_table
+from tutorflow.settings import load_settings
 
 MONDAY = datetime(2026, 3, 2)
 SEEDS, LEARNERS, DAYS = 200, 1400, 28
@@ -328,7 +331,7 @@ def test_what_is_not_known_yet_does_not_count() -> None:
 
 
 def test_segments_add_up_and_name_their_numbers() -> None:
-    found = rows(cases())
+    found = rows(cases(comparison="ai_only_vs_hybrid"))
     for kind in ("course", "time_of_day", "coach", "term"):
         part = found[found["segment_kind"] == kind]
         assert (part["treated_count"] + part["control_count"]).sum() == 600, kind
@@ -390,6 +393,162 @@ def test_the_rows_fit_the_contract() -> None:
     found = effects(cases(count=100), AS_OF, "UTC", TERMS)
     assert misfits("intervention_effects", fit("intervention_effects", found)) == []
     assert misfits("flag_trends", fit("flag_trends", flag_trend(*dip(), AS_OF))) == []
+
+
+# -- from published rows to cases ------------------------------------------------------------------
+
+
+def published(rows: list[dict[str, Any]], **same: Any) -> pd.DataFrame:
+    times = ["exposed_at", "labelled_at", "since", "send_after", "known_at", "intervened_at"]
+    frame = pd.DataFrame([{**same, **row} for row in rows])
+    return frame.astype({name: "datetime64[us]" for name in times if name in frame})
+
+
+EXPOSED = {
+    "exposed_at": MONDAY,
+    "course_id": "maths",
+    "layer": "content",
+    "alert_tier": 2,
+    "audience": "coach",
+    "arm": "treated",
+    "is_eligible": True,
+    "coach_id": "kim",
+}
+LABELLED = {
+    "exposed_at": MONDAY,
+    "window_hours": 168,
+    "course_id": "maths",
+    "layer": "content",
+    "alert_tier": 2,
+    "label": "resumed",
+    "labelled_at": MONDAY + timedelta(days=7),
+    "was_contacted": True,
+    "active_days_before": 3,
+    "accuracy_before": 0.5,
+}
+
+
+def alert(alert_id: str, exposed: dict[str, Any], labelled: dict[str, Any]) -> Any:
+    """(row of exposures, row of alert_outcomes) of one alert of a learner of that name."""
+    names = {"alert_id": alert_id, "learner_id": alert_id}
+    same = {k: v for k, v in exposed.items() if k in ("layer", "alert_tier")}
+    return {**EXPOSED, **names, **exposed}, {**LABELLED, **names, **same, **labelled}
+
+
+def cases_of(*alerts: Any) -> pd.DataFrame:
+    exposures, outcomes = zip(*alerts, strict=True)
+    return alert_cases(published(list(exposures)), published(list(outcomes)))
+
+
+def test_an_alert_is_a_case_of_a_lot_and_of_a_choice() -> None:
+    found = cases_of(
+        alert("ana", {}, {}),
+        alert("ben", {"audience": "nobody", "arm": "held_out"}, {"label": "no_change"}),
+    ).set_index(["comparison", "learner_id"])
+    assert found.loc[("held_out", "ana"), ["is_treated", "outcome"]].tolist() == [True, 1.0]
+    assert found.loc[("held_out", "ben"), ["is_treated", "outcome"]].tolist() == [False, 0.0]
+    assert found.loc[("ai_only_vs_hybrid", "ana"), "is_treated"]
+    assert ("ai_only_vs_hybrid", "ben") not in found.index  # nobody could choose
+    assert set(found["subject"]) == {"tier 2 alerts", "a person got in touch"}
+
+
+def test_an_alert_nobody_could_hold_out_is_in_no_lot() -> None:
+    found = cases_of(alert("ana", {"alert_tier": 3, "is_eligible": False}, {}))
+    assert found["comparison"].tolist() == ["ai_only_vs_hybrid"]
+
+
+def test_safety_is_compared_with_nothing() -> None:
+    assert cases_of(alert("ana", {"layer": "safety", "alert_tier": 4}, {})).empty
+
+
+def test_only_final_labels_of_the_longest_window_count() -> None:
+    found = cases_of(
+        alert("ana", {}, {"label": "still_open"}),
+        alert("ben", {}, {"window_hours": 72}),
+        alert("cleo", {}, {}),
+    )
+    assert set(found["learner_id"]) == {"cleo"}
+
+
+def test_help_is_told_by_the_state_the_learner_was_in_then() -> None:
+    helped = published(
+        [
+            {"row_id": "1", "learner_id": "ana", "intervened_at": MONDAY + timedelta(hours=1)},
+            {"row_id": "2", "learner_id": "ben", "intervened_at": MONDAY},
+        ],
+        **{k: v for k, v in LABELLED.items() if k not in ("exposed_at", "was_contacted")},
+        kind="message",
+        coach_id="kim",
+    )
+    states = published(
+        [
+            {"state": "stuck", "since": MONDAY},
+            {"state": "on_track", "since": MONDAY + timedelta(hours=2)},
+        ],
+        learner_id="ana",
+        course_id="maths",
+    )
+    found = help_cases(helped, states).set_index("learner_id")["profile"]
+    assert found["ana"] == "stuck / content"
+    assert found["ben"] == "insufficient_data / content"
+
+
+def test_a_nudge_is_compared_where_chance_decided() -> None:
+    outbox = published(
+        [
+            {"nudge_row_id": "said", "status": "ready", "propensity": 0.45, "variant": "one"},
+            {"nudge_row_id": "too", "status": "ready", "propensity": 0.45, "variant": "two"},
+            {"nudge_row_id": "not", "status": "held_out", "propensity": 0.1, "variant": "one"},
+            {"nudge_row_id": "sure", "status": "ready", "propensity": 0.5, "variant": "one"},
+            {"nudge_row_id": "late", "status": "not_sent", "propensity": 0.45, "variant": "one"},
+        ],
+        nudge_id="first_step",
+        library_version="1",
+        course_id="maths",
+        send_after=MONDAY,
+        result="returned",
+    )
+    outbox["learner_id"] = outbox["nudge_row_id"]
+    followed = published(
+        [{"nudge_row_id": row} for row in outbox["nudge_row_id"]],
+        is_success=True,
+        active_days_before=2,
+        known_at=MONDAY + timedelta(days=2),
+    )
+    found = nudge_cases(outbox, followed).set_index("learner_id")
+    assert set(found.index) == {"said", "too", "not"}  # `sure` could not have been held out
+    assert found["propensity"].tolist() == pytest.approx([0.9, 0.9, 0.9])
+    assert found["is_treated"].tolist() == [True, True, False]
+
+
+def test_a_flag_says_what_people_did_then() -> None:
+    exposures, outcomes = zip(
+        alert("ana", {}, {}),
+        alert("ben", {}, {"was_contacted": False}),
+        alert("cleo", {"arm": "held_out"}, {"was_contacted": False}),
+        alert("dora", {"alert_tier": 1}, {}),
+        strict=True,
+    )
+    found = flags(published(list(exposures)), published(list(outcomes)))
+    assert dict(zip(found["learner_id"], found["group"], strict=True)) == {
+        "ana": "contacted",
+        "ben": "not_contacted",
+        "cleo": "held_out",
+    }
+
+
+def test_every_day_publishes_what_may_be_said(tiny_home: Path) -> None:
+    settings = load_settings(tiny_home)
+    found = read_table(settings, "intervention_effects")
+    outcomes = read_table(settings, "alert_outcomes")
+    final = outcomes[(outcomes["label"] != "still_open") & (outcomes["window_hours"] == 168)]
+    seen = final[(final["alert_tier"] >= 2) & (final["layer"] != "safety")]
+    row = found[(found["comparison"] == "ai_only_vs_hybrid") & (found["segment_kind"] == "all")]
+    counted = row["treated_count"] + row["control_count"]
+    assert counted.tolist() == [seen["learner_id"].nunique()]
+    assert set(found["verdict"]) == {"not_enough_data"}  # of fourteen learners nothing can be said
+    trends = read_table(settings, "flag_trends")
+    assert trends.loc[trends["week"] == -1, "learner_count"].sum() == seen["learner_id"].nunique()
 
 
 # -- what would have happened anyway ---------------------------------------------------------------

@@ -15,21 +15,15 @@ from tutorflow.measure.effects import CASE_COLUMNS
 FINAL = ("resumed", "partial_resume", "no_change", "escalated")
 
 
-def alert_cases(
-    exposures: pd.DataFrame, outcomes: pd.DataFrame, alerts: pd.DataFrame
-) -> pd.DataFrame:
+def alert_cases(exposures: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     """Cases of alerts: held out or not (by lot), contacted by a person or not (by choice).
 
-    Arguments are rows of the published tables `exposures`, `alert_outcomes` and `alerts`. Success
-    is the label `resumed` in the longest window.
+    Arguments are rows of the published tables `exposures` and `alert_outcomes`. Success is the
+    label `resumed` in the longest window.
     """
-    final = _final(outcomes)
-    known = exposures[
-        ["alert_id", "exposed_at", "audience", "arm", "is_eligible", "priority"]
-    ].merge(final, on=["alert_id", "exposed_at"])
-    known = known[known["layer"] != "safety"].merge(
-        alerts[["alert_id", "coach_id"]].drop_duplicates("alert_id"), on="alert_id", how="left"
-    )
+    shown = exposures[["alert_id", "exposed_at", "audience", "arm", "is_eligible", "coach_id"]]
+    known = shown.merge(_final(outcomes), on=["alert_id", "exposed_at"])
+    known = known[known["layer"] != "safety"]
     tiers = "tier " + known["alert_tier"].astype("str") + " alerts"
     by_lot = _case(known, "held_out", tiers, known["arm"] == "treated")
     by_choice = _case(
@@ -38,8 +32,8 @@ def alert_cases(
         pd.Series("a person got in touch", index=known.index),
         known["was_contacted"].fillna(False).astype(bool),
     )
-    shown = (known["audience"] == "coach") & (known["arm"] == "treated")
-    return _together([by_lot[known["is_eligible"].astype(bool)], by_choice[shown]])
+    to_people = (known["audience"] == "coach") & (known["arm"] == "treated")
+    return together([by_lot[known["is_eligible"].astype(bool)], by_choice[to_people]])
 
 
 def help_cases(outcomes: pd.DataFrame, states: pd.DataFrame) -> pd.DataFrame:
@@ -53,7 +47,41 @@ def help_cases(outcomes: pd.DataFrame, states: pd.DataFrame) -> pd.DataFrame:
     cases = _case(
         with_state, "playbook", with_state["kind"], pd.Series(True, index=with_state.index)
     )
-    return _together([cases.assign(profile=with_state["state"] + " / " + with_state["layer"])])
+    return together([cases.assign(profile=with_state["state"] + " / " + with_state["layer"])])
+
+
+def nudge_cases(outbox: pd.DataFrame, followed: pd.DataFrame) -> pd.DataFrame:
+    """Cases of nudges: said or, by lot, held back for comparison.
+
+    Arguments are rows of `nudges_outbox` and, by `nudge_row_id`, what followed: `is_success`,
+    `known_at`, `active_days_before`; `result` names the success. Who could not have been held out
+    is in no comparison.
+    """
+    drawn = outbox[outbox["status"].isin(("ready", "held_out"))].merge(followed, on="nudge_row_id")
+    is_treated = drawn["status"] == "ready"
+    # A variant's chance is the nudge's, divided by the number of variants.
+    variants = drawn.groupby(["nudge_id", "library_version"])["variant"].transform("nunique")
+    chance = drawn["propensity"].where(~is_treated, drawn["propensity"] * variants)
+    chance = chance.where(is_treated, 1 - chance)
+    cases = pd.DataFrame(
+        {
+            "comparison": "nudge",
+            "subject": drawn["nudge_id"],
+            "learner_id": drawn["learner_id"],
+            "assigned_at": drawn["send_after"],
+            "is_treated": is_treated,
+            "propensity": chance,
+            "outcome": drawn["is_success"].astype("float64"),
+            "outcome_name": drawn["result"],
+            "known_at": drawn["known_at"],
+            "course_id": drawn["course_id"],
+            "coach_id": None,
+            "layer": None,
+            "profile": None,
+            "before_active_days": drawn["active_days_before"].astype("float64"),
+        }
+    )
+    return together([cases[(chance > 1e-6) & (chance < 1 - 1e-6)]])
 
 
 def flags(exposures: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -117,7 +145,8 @@ def _state_at(rows: pd.DataFrame, states: pd.DataFrame) -> pd.DataFrame:
     return met.assign(state=met["state"].fillna("insufficient_data"))
 
 
-def _together(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def together(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The cases of several kinds, one below the other."""
     filled = [part for part in parts if not part.empty]
     if not filled:
         empty = pd.DataFrame(columns=CASE_COLUMNS)

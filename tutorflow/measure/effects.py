@@ -161,6 +161,8 @@ def _parts(cases: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
         whole = first_cases(some)
         yield "all", "all", whole
         for kind in SEGMENTS:
+            if kind == "coach" and whole["comparison"].iloc[0] in BY_LOT:
+                continue  # who is held out has no coach
             for name, part in whole.groupby(kind, sort=True):
                 if len(part) < len(whole):
                     yield kind, str(name), part
