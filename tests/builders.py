@@ -653,7 +653,7 @@ def seen_by(whole: Frames, start: datetime, end: datetime, lookback: timedelta) 
         enrolments=known(whole.enrolments, FAR_PAST),
         assignments=known(whole.assignments, FAR_PAST),
         low_scores=known(whole.low_scores, start - timedelta(days=35)),
-        days=known(whole.days, FAR_PAST),
+        days=whole.days[whole.days["first_activity_at"] < end].reset_index(drop=True),
         answer_facts=whole.answer_facts,
         submissions=known(whole.submissions, start),
         enrolment_changes=whole.enrolment_changes,

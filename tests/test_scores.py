@@ -9,19 +9,25 @@ import pandas as pd
 import pytest
 from builders import (
     COURSE,
+    Row,
     activity_day,
     answers,
     days,
     frames,
+    hours,
     minutes,
     on,
     policy,
     response,
+    seen_by,
     session,
 )
+from contact_rows import day_ends, findings_of, message, opening
 
-from tutorflow.decide.frames import Frames
-from tutorflow.decide.scores import score
+from tutorflow.decide.frames import LOOKBACK, Frames
+from tutorflow.decide.rule import RULES
+from tutorflow.decide.scores import score, score_days
+from tutorflow.decide.signals import find
 from tutorflow.policy import Policy
 
 SHIPPED = policy()
@@ -220,3 +226,148 @@ def test_each_learner_is_judged_at_their_own_moment() -> None:
     recency = parts[parts["part"] == "recency"].set_index("learner_id")["local_value"]
     assert recency["ana"] == 0
     assert recency["ben"] > 0
+
+
+# -- answering messages, and starting --------------------------------------------------------------
+
+
+def test_messages_answered_within_48_hours_are_a_part() -> None:
+    sent = [
+        message(0, replied=on(2, "09:00")),
+        message(5, replied=on(7, "09:01")),
+        message(6, actor="ai_tutor"),
+        message(10),
+    ]
+    whole = frames(messages=sent, days=[activity_day(day=10)])
+    assert part(whole, on(11, "08:00"), "responsiveness")["sentence"].startswith("50% of the mess")
+    # the third one counts from the moment on at which its 48 hours are over
+    assert part(whole, on(12, "09:01"), "responsiveness")["sentence"].startswith("33% of the mess")
+
+
+def test_messages_of_four_weeks_ago_do_not_count() -> None:
+    whole = frames(messages=[message(0)], days=[activity_day(day=29)])
+    assert part(whole, on(30, "08:00"), "responsiveness")["local_value"] == 1
+    assert part(whole, on(30, "12:00"), "responsiveness")["sentence"] == "not known yet"
+
+
+def test_a_start_three_times_as_slow_as_usual_counts_in_full() -> None:
+    rows = [opening(day, answers=5, seconds=60) for day in range(10)]
+    rows += [opening(day, answers=5, seconds=180) for day in range(10, 13)]
+    seen = [activity_day(day=10), activity_day(day=12)]
+    whole = frames(opened_sessions=rows, days=seen)
+    assert part(whole, on(13), "time_to_start")["local_value"] == 1
+    assert part(whole, on(11), "time_to_start")["local_value"] == 0
+
+
+@pytest.mark.parametrize("name", ["struggle_score", "stopout_risk"])
+def test_the_weights_add_up_to_100(name: str) -> None:
+    assert sum(part.weight for part in SHIPPED.scores.by_name()[name].values()) == 100
+
+
+# -- the score at the end of each day --------------------------------------------------------------
+
+
+def away(until: int, learner: str = "ana", seen: int = 30) -> dict[str, list[Row]]:
+    """Active every day up to ``seen``, then away; judged at the end of each day up to ``until``."""
+    return {
+        "days": [activity_day(learner, day=day) for day in range(seen + 1)],
+        "day_ends": day_ends(*range(seen, until + 1)),
+    }
+
+
+def stopout(whole: Frames) -> dict[str, float]:
+    """day -> stop-out risk at its end."""
+    rows = score_days(whole.score_rows, SHIPPED)
+    rows = rows[rows["score"] == "stopout_risk"]
+    return dict(zip(rows["score_day_id"].str[-5:], rows["value"].round(3), strict=True))
+
+
+class TestScoreThreshold:
+    def test_it_fires_on_the_first_day_over_the_line_and_not_again(self) -> None:
+        found = findings_of("score_threshold", **away(45)).signals
+        assert len(found) == 1
+        values = stopout(frames(**away(45)))
+        first = min(day for day, value in values.items() if value >= 70)
+        assert f"{found['fired_at'].iloc[0]:%m-%d}" == first
+        assert found["fired_at"].iloc[0].hour == 23
+
+    def test_the_value_is_that_of_the_published_score(self) -> None:
+        totals, _ = judged(frames(**away(40)), on(37))
+        values = stopout(frames(**away(40)))
+        assert values["04-07"] == round(totals.loc[("ana", "stopout_risk"), "value"], 3)
+
+    def test_the_line_is_the_policy_s(self) -> None:
+        values = stopout(frames(**away(36)))
+        highest = max(values.values())
+        at_line = findings_of("score_threshold", {"at_least": highest - 0.01}, **away(36)).signals
+        above = findings_of("score_threshold", {"at_least": highest + 0.01}, **away(36)).signals
+        assert len(at_line) == 1
+        assert above.empty
+
+    def test_one_leading_part_is_not_enough(self) -> None:
+        # wrong answers and flat mastery are lagging; hints are the one leading part
+        rows = answers("xx" * 10, p_mastery_before=0.3, p_mastery_after=0.3, log_seconds_z=0.0)
+        helped = [{**row, "hints_used": 2} for row in rows]
+        judged_rows = {"responses": helped, "days": [activity_day()], "day_ends": day_ends(0)}
+        assert findings_of("score_threshold", **judged_rows).signals.empty
+        slow = [{**row, "log_seconds_z": 1.0} for row in helped]
+        found = findings_of("score_threshold", **{**judged_rows, "responses": slow}).signals
+        assert found["n"].tolist() == [2]
+
+    def test_its_layer_is_that_of_the_largest_part(self) -> None:
+        rows = answers("xx" * 10, p_mastery_before=0.3, p_mastery_after=0.3, log_seconds_z=2.0)
+        wrong = [{**row, "hints_used": 2} for row in rows]
+        found = findings_of(
+            "score_threshold", responses=wrong, days=[activity_day()], day_ends=day_ends(0)
+        ).signals
+        assert found["layer"].tolist() == ["content"]
+        assert findings_of("score_threshold", **away(45)).signals["layer"].tolist() == [
+            "compliance"
+        ]
+
+    def test_it_says_what_the_score_is_made_of(self) -> None:
+        found = findings_of("score_threshold", **away(45)).signals.iloc[0]
+        assert found["window_text"].startswith("stop-out risk: ")
+        assert "days since the last activity" in found["sentence"]
+
+    def test_it_closes_at_the_end_of_a_day_below_the_line(self) -> None:
+        rows = away(45)
+        rows["days"] += [activity_day(day=day) for day in (43, 44, 45)]
+        found = findings_of("score_threshold", **rows)
+        fired = found.signals["fired_at"].iloc[0]
+        below = found.recoveries[found.recoveries["kind"] == "score_below"]["at"]
+        assert below[below > fired].min() == pd.Timestamp(on(44) - minutes(1 / 6e7))
+
+    def test_who_is_away_for_five_weeks_is_judged_no_more(self) -> None:
+        values = stopout(frames(**away(80)))
+        assert max(values) == f"{on(64):%m-%d}"
+
+    def test_it_waits_for_late_feeds(self) -> None:
+        assert RULES["score_threshold"].is_absence
+
+
+def test_every_hour_finds_the_score_signals_of_one_long_window() -> None:
+    rows = away(60)
+    rows["days"] += [activity_day(day=day) for day in (41, 42, 44, 45, 46)]
+    rows["responses"] = [
+        row
+        for day in (0, 20, 40, 46)
+        for row in answers("xhxx" * 6, day=day, session=f"s{day}", log_seconds_z=1.5)
+    ]
+    rows["learning_sessions"] = [session(day=day, abandoned=day % 2) for day in range(31)]
+    rows["messages"] = [message(day) for day in range(0, 50, 9)]
+    rows["opened_sessions"] = [opening(day, answers=3, seconds=40 + 6 * day) for day in range(31)]
+    whole, used = frames(**rows), policy(only=["score_threshold"])
+
+    def signals(begin: datetime, end: datetime, seen: Frames) -> list[tuple[Any, ...]]:
+        found = find(seen, used, pd.Timestamp(begin), pd.Timestamp(end), {}).signals
+        return list(found.itertuples(index=False, name=None))
+
+    long = signals(on(34), on(56), whole)
+    assert len(long) >= 2
+    short = []
+    for day in range(34, 56):
+        begin = on(day, "23:00")
+        seen = seen_by(whole, begin, begin + hours(1), LOOKBACK)
+        short += signals(begin, begin + hours(1), seen)
+    assert short == long

@@ -111,7 +111,7 @@ def _mastered(
         tries["misses_of_last_10"] >= numbers.misses, tries["known_at"], skill, window
     )
     misses = trailing_sum(~tries["is_correct"].astype(bool), tries["known_at"], skill, window)
-    hits = tries.assign(misses=misses)[is_first & (was_hard > 0)]
+    hits = tries.assign(misses=misses)[is_first & (was_hard > 0) & (misses >= numbers.misses)]
     for row in rows_of(hits):
         yield _News(
             row.learner_id,

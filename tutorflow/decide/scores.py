@@ -69,6 +69,9 @@ def score_days(rows: ScoreRows, policy: Policy) -> pd.DataFrame:
         for begin in range(0, len(wanted), AT_ONCE)
         for name, total, detail in _scores(rows, policy, wanted[begin : begin + AT_ONCE])
     ]
+    found = [rows for rows in found if not rows.empty]
+    if not found:
+        return _no_score_days()
     standing = pd.concat(found, ignore_index=True)
     # A day before that was not itself judged has no say: who is away too long starts anew.
     before = standing.rename(
@@ -117,6 +120,8 @@ def _judged(rows: ScoreRows) -> pd.DataFrame:
 
 def _standing(name: str, total: pd.DataFrame, detail: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     """The score's value with its leading parts, its layer and its largest parts in words."""
+    if total.empty:
+        return total
     parts = policy.scores.by_name()[name]
     detail = detail.merge(total[MOMENT], on=MOMENT)
     detail = detail[detail["contribution"] > 0]
@@ -129,7 +134,7 @@ def _standing(name: str, total: pd.DataFrame, detail: pd.DataFrame, policy: Poli
     largest = detail.groupby(MOMENT)["part"].first().map({p: n.layer for p, n in parts.items()})
     top = detail.groupby(MOMENT).head(3)
     top = top.assign(sentence=_sentences(top, policy))
-    words = top.groupby(MOMENT)["sentence"].agg("; ".join)
+    words = top.groupby(MOMENT)["sentence"].agg("; ".join).astype("object")
     found = total.set_index(MOMENT)[["value"]]
     found["leading_count"] = leading.reindex(found.index).fillna(0).astype("float64")
     found["layer"] = largest.reindex(found.index)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from tutorflow.decide.rule import RULES, Rule
+from tutorflow.decide.working_time import NEXT_SESSION
 from tutorflow.policy.model import LAYERS, Level, Policy, Recovery, Route, RulePolicy
 
 TIERS = {
@@ -56,15 +57,30 @@ def policy_guide(policy: Policy, asleep: Mapping[str, str] | None = None) -> str
         "*signal*; signals of one kind about one learner are one *alert*. An alert says what was "
         "seen, why now, what was tried, and what to do next. People decide.",
         "",
+        *_pilot(policy),
         *_who_answers(policy),
         *_rules(policy, asleep or {}),
         *_holding_back(policy),
         *_order(policy),
         *_states(policy),
-        *_scores(policy),
         *_good_news(policy),
+        *_scores(policy),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _pilot(policy: Policy) -> Iterator[str]:
+    pilot = policy.pilot
+    kinds = (("courses", pilot.courses), ("groups", pilot.cohorts), ("rules", pilot.rules))
+    limits = [f"the {kind} {', '.join(names)}" for kind, names in kinds if names is not None]
+    if limits:
+        yield "## Pilot"
+        yield ""
+        yield (
+            f"This is tried out for {', and '.join(limits)}. Outside of that nothing is decided "
+            "for learners, but for safety concerns, which are always heard."
+        )
+        yield ""
 
 
 # -- who answers -----------------------------------------------------------------------------------
@@ -80,6 +96,21 @@ def _who_answers(policy: Policy) -> Iterator[str]:
             for tier, meaning in TIERS.items()
         ],
     )
+    special = [route for route in policy.routing if _is_for_some(route)]
+    if special:
+        yield "Asked first, where it fits:"
+        yield ""
+        yield from (f"- {_special(route)}." for route in special)
+        yield ""
+    later = dict.fromkeys(
+        _words(route.escalates_to) for route in policy.routing if route.escalates_to
+    )
+    if later:
+        yield (
+            "What is due and was not taken up goes on, once and due anew: from a route that names "
+            f"somebody for this to {', '.join(later)}."
+        )
+        yield ""
     yield "The kinds of difficulty:"
     yield ""
     yield from (f"- **{layer}**: {meaning}." for layer, meaning in LAYER_MEANINGS.items())
@@ -92,12 +123,30 @@ def _who_answers(policy: Policy) -> Iterator[str]:
     yield ""
 
 
+def _is_for_some(route: Route) -> bool:
+    return route.age_band is not None or route.programme is not None or route.needs_authority
+
+
+def _special(route: Route) -> str:
+    """A route that answers for some learners only, and for whom."""
+    who = [f"tier {route.alert_tier}" + (f" of {route.layer}" if route.layer else "")]
+    if route.age_band:
+        who.append(f"age {' or '.join(route.age_band)}")
+    if route.programme:
+        who.append(f"programme {' or '.join(route.programme)}")
+    if route.needs_authority:
+        who.append("a guardian with recorded authority")
+    return f"{', '.join(who)}: {_route(route)}"
+
+
 def _route(route: Route) -> str:
     who = f"{_words(route.role)}, {_words(route.channel)}"
     return who if route.due == "none" else f"{who}, {_due(route.due)}"
 
 
 def _due(due: str) -> str:
+    if due.startswith(NEXT_SESSION):
+        return f"before the {due.removesuffix('s').replace(' or ', ' or within ')}s"
     return due if due == "same day" else f"within {due}"
 
 
@@ -123,6 +172,9 @@ def _rule(policy: Policy, name: str, entry: RulePolicy, why_asleep: str | None) 
     yield ""
     if not entry.enabled:
         yield "*Switched off in this policy.*"
+        yield ""
+    elif not policy.is_in_pilot(name):
+        yield "*Not part of the pilot.*"
         yield ""
     elif why_asleep is not None:
         yield f"*Asleep: {why_asleep}.*"
@@ -334,9 +386,7 @@ def _trend_reversal(*, wrong: int, of_last: int, after_correct: int) -> str:
     )
 
 
-def _repeated_help_no_gain(
-    *, times: int, mastery_below: float | None, mastered_at: float
-) -> str:
+def _repeated_help_no_gain(*, times: int, mastery_below: float | None, mastered_at: float) -> str:
     line = mastered_at if mastery_below is None else mastery_below
     return (
         f"{times} times a hint or a person was asked on one skill and the next first try within a "
@@ -546,6 +596,24 @@ def _holding_back(policy: Policy) -> Iterator[str]:
         "them are kept for tier 3. The rest waits and is looked at again every hour. What has "
         "been delivered is never taken back, and tier 4 never waits."
     )
+    cohort, item = policy.fatigue.cohort_guard, policy.fatigue.item_guard
+    yield (
+        f"- **A quiet week**: when {_share(cohort.share)} of at least {cohort.learners} learners "
+        f"active on a course ({cohort.active_days} days) fire one rule within "
+        f"{_hours(cohort.hours)}, it says little about each of them: that rule waits on that "
+        "course until it is over, and what still stands then is opened."
+    )
+    yield (
+        f"- **A broken item**: when {_share(item.share)} of at least {item.learners} learners who "
+        f"met an item within {_hours(item.hours)} missed or left it, the item is listed "
+        "(`item_findings`) and its signals wait."
+    )
+    if policy.fatigue.already_on_it_hours:
+        yield (
+            "- **Already on it**: for "
+            f"{policy.fatigue.already_on_it_hours:g} hours after a person was in touch with the "
+            "learner no new alert of tier 2 is delivered."
+        )
     yield (
         "- **One alert**: while an alert is open, further signals of its kind join it; it rises "
         "when one of them is more serious."
@@ -560,7 +628,11 @@ def _holding_back(policy: Policy) -> Iterator[str]:
     )
     yield (
         "- **Left alone**: learners on a pause, learners who have withdrawn, and staff accounts "
-        "get no alerts."
+        "get no alerts. The clock of a silence stands still while a pause lasts."
+    )
+    yield (
+        "- **Safety** passes all of this (only staff accounts are left out): it is delivered at "
+        "once and stays open until a person says so."
     )
     yield (
         "- **Late data**: a silent source is not a silent learner. Rules that judge a silence wait "
@@ -607,7 +679,11 @@ def _states(policy: Policy) -> Iterator[str]:
             ),
             ("stuck", "an open alert about content or confidence"),
             ("drifting", "an open alert about compliance"),
-            ("recovering", f"for {_hours(states.recovering_hours)} after an alert has closed well"),
+            (
+                "recovering",
+                "working again while an alert is still open, and for "
+                f"{_hours(states.recovering_hours)} after it has closed well",
+            ),
             ("paused", "the roster says so"),
         ],
     )
