@@ -45,13 +45,14 @@ class Change:
     """Where the answers on a subject turned: the run that is the matter, and what came before.
 
     ``rows`` are the first tries it is about, ``at`` the first miss of the run that was going on
-    when the signal fired; None where no run was going on.
+    when the signal fired; None where no run was going on. ``is_on_skill``: they are all of the
+    skill that the signal is about.
     """
 
     rows: list[Answer]
     at: datetime | None
     before: list[Answer]
-    since: list[Answer]
+    is_on_skill: bool
 
 
 def write_notes(
@@ -106,7 +107,7 @@ def note(
         "humans_tried": _humans_tried(around, request),
         "next_action": entry.action.format(subject=subject),
         "minutes": entry.minutes,
-        "error_pattern": _error_pattern(change),
+        "error_pattern": _error_pattern(change, request.signals),
         "similar_cases": _similar_cases(around),
         "draft_message": _draft(request.key[2], subject),
         "written_at": request.at,
@@ -123,10 +124,14 @@ class _Clock:
     def _local(self, at: datetime) -> datetime:
         return at.replace(tzinfo=UTC).astimezone(self.zone)
 
+    def is_today(self, at: datetime) -> bool:
+        """Is it the day of the note?"""
+        return self._local(at).date() == self.today
+
     def say(self, at: datetime) -> str:
         """'14:05', or with the day if that is another one: 'Mon 2 Mar 14:05'."""
         local = self._local(at)
-        if local.date() == self.today:
+        if self.is_today(at):
             return f"{local:%H:%M}"
         day = f"{WEEKDAYS[local.weekday()]} {local.day} {MONTHS[local.month - 1]}"
         year = f" {local.year}" if local.year != self.today.year else ""
@@ -155,14 +160,9 @@ def find_change(lead: Signal, answers: Sequence[Answer]) -> Change:
     rows = run if len(run) >= 2 else [answer for answer in tries if answer.event_id in ids]
     begun = run[0].at if len(run) >= 2 else None
     if not rows or (begun is None and not on_skill):
-        return Change([], None, [], [])
+        return Change([], None, [], on_skill)
     start = begun or rows[0].at
-    return Change(
-        rows,
-        begun,
-        [answer for answer in answers if answer.at < start],
-        [answer for answer in answers if answer.at >= start],
-    )
+    return Change(rows, begun, [answer for answer in answers if answer.at < start], on_skill)
 
 
 def _evidence_ids(lead: Signal) -> list[str]:
@@ -179,12 +179,13 @@ def _what_changed(change: Change, around: Around, clock: _Clock) -> str:
     if change.at is not None and len(change.before) >= 3:
         before = change.before[-BEFORE:]
         right = sum(answer.is_correct for answer in before)
-        return f"{right} of the {len(before)} answers before were right"
+        told = f"{right} of the {len(before)} answers before were right"
+        return told if 2 * right >= len(before) else f"not a matter of today: {told}"
     if change.at is not None:
         return "it has been so from the first answers on"
     earlier, recent = around.answers[-13:-4], around.answers[-4:]
-    if len(earlier) >= 3 and around.last_at is not None and change.rows:
-        right, now = sum(a.is_correct for a in earlier), sum(a.is_correct for a in recent)
+    right, now = sum(a.is_correct for a in earlier), sum(a.is_correct for a in recent)
+    if len(earlier) >= 3 and change.rows and right * len(recent) > now * len(earlier):
         return (
             f"{right} of the {len(earlier)} answers before were right, "
             f"{now} of the last {len(recent)} are"
@@ -240,8 +241,10 @@ def _issue(signals: Sequence[Signal], lead: Signal, change: Change) -> str:
         newest.values(),
         key=lambda s: (s is not lead, -s.alert_tier, EPOCH - s.fired_at, s.signal_id),
     )
-    told = [lead.sentence + _opportunities(change)]
-    told += filter(None, (_mastery(change), _pace(change)))
+    told = [lead.sentence]
+    if change.is_on_skill:
+        told = [lead.sentence + _opportunities(change)]
+        told += filter(None, (_mastery(change), _pace(change), _repeated_error(change)))
     told += [signal.sentence for signal in ranked[1:3]]
     more = len(ranked) - 3
     return "; ".join(told) + (f"; and {more} more" if more > 0 else "")
@@ -249,15 +252,14 @@ def _issue(signals: Sequence[Signal], lead: Signal, change: Change) -> str:
 
 def _opportunities(change: Change) -> str:
     numbers = [a.opportunity for a in change.rows if a.opportunity is not None]
-    one_skill = len({a.skill_id for a in change.rows}) == 1
-    if not numbers or not one_skill:
+    if not numbers:
         return ""
     first, last = min(numbers), max(numbers)
     return f" (opportunity {first})" if first == last else f" (opportunities {first}-{last})"
 
 
 def _mastery(change: Change) -> str | None:
-    if not change.rows or len({a.skill_id for a in change.rows}) > 1:
+    if not change.rows:
         return None
     before, after = change.rows[0].p_before, change.rows[-1].p_after
     if before is None or after is None:
@@ -279,13 +281,25 @@ def _pace(change: Change) -> str | None:
     return None
 
 
-def _error_pattern(change: Change) -> str:
-    types = Counter(a.error_type for a in change.rows if not a.is_correct and a.error_type)
-    if types:
-        name, count = max(types.items(), key=lambda found: (found[1], found[0]))
-        if count >= 2:
-            return f"{count} of these show the same kind of error: {name.replace('-', ' ')}"
-    return "no one kind of error stands out"
+def _repeated_error(change: Change) -> str | None:
+    """The kind of error that at least two, and at least half, of the misses show."""
+    missed = [a.error_type for a in change.rows if not a.is_correct]
+    types = Counter(filter(None, missed))
+    if not types:
+        return None
+    name, count = max(types.items(), key=lambda found: (found[1], found[0]))
+    if count < 2 or 2 * count < len(missed):
+        return None
+    how_many = "both" if count == len(missed) == 2 else f"{count} of {len(missed)}"
+    return f"the same kind of error in {how_many}: {name.replace('-', ' ').replace('_', ' ')}"
+
+
+def _error_pattern(change: Change, signals: Sequence[Signal]) -> str:
+    """What the rule about errors noted last, else what the run itself shows."""
+    noted = [signal for signal in signals if signal.rule_id == "error_pattern"]
+    if noted:
+        return max(noted, key=lambda signal: (signal.fired_at, signal.signal_id)).sentence
+    return _repeated_error(change) or "no one kind of error stands out"
 
 
 def _was_doing(around: Around, subject: str, clock: _Clock) -> str:
@@ -309,29 +323,34 @@ def _ai_tried(around: Around, since: datetime | None, clock: _Clock) -> str:
     ):
         if times:
             tried.append(one if len(times) == 1 else many.format(len(times)))
-    changes = [(at, to) for at, to in around.difficulty if since is None or at >= since]
-    for to, words in (
-        ("easier", "easier items"),
-        ("harder", "harder items"),
-        ("normal", "items of usual difficulty"),
-        ("other", "difficulty changed"),
+    for to, one, many in (
+        ("easier", "an easier item", "easier items"),
+        ("other", "another difficulty", "another difficulty"),
     ):
-        times = [at for at, changed_to in changes if changed_to == to]
+        times = later([at for at, changed_to in around.difficulty if changed_to == to])
         if times:
-            tried.append(f"{words} at {_times(times, clock)}")
+            tried.append(f"{one if len(times) == 1 else many} {_times(times, clock)}")
     for times, word in ((later(around.messages), "message"), (later(around.nudges), "nudge")):
         if times:
-            count = f"{len(times)} {word}s" if len(times) > 1 else f"1 {word}"
-            tried.append(f"{count} at {_times(times, clock)}")
+            last = clock.say(times[-1])
+            tried.append(
+                f"a {word} at {last}" if len(times) == 1 else f"{len(times)} {word}s, last {last}"
+            )
     if tried:
         return "AI: " + ", ".join(tried)
     return "AI: nothing yet since then" if since else "AI: nothing on record in the last two weeks"
 
 
 def _times(times: Sequence[datetime], clock: _Clock) -> str:
-    """The latest three, oldest first."""
-    said = [clock.say(at) for at in times[-3:]]
-    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+    """'at 14:09 and 14:15'; of more than two the last one."""
+    if len(times) > 2:
+        return f"({len(times)} times, last {clock.say(times[-1])})"
+    said = [clock.say(at) for at in times]
+    if len(said) == 1:
+        return f"at {said[0]}"
+    if clock.is_today(times[1]) and not clock.is_today(times[0]):
+        return f"at {said[0]} and today {said[1]}"
+    return f"at {said[0]} and {said[1]}"
 
 
 def _humans_tried(around: Around, request: NoteRequest) -> str:
@@ -367,7 +386,7 @@ def _similar_cases(around: Around) -> str:
     count = "1 similar case" if len(cases) == 1 else f"{len(cases)} similar cases"
     told = f"{count} in {SIMILAR.days} days, {len(recovered)} recovered"
     if recovered:
-        told += f" ({_days(median(case.days for case in recovered))} in the middle)"
+        told += f", typically within {_days(median(case.days for case in recovered))}"
     helped = Counter(around.case_help)
     if helped:
         kind, times = max(helped.items(), key=lambda found: (found[1], found[0]))

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from tutorflow.decide.alerts import LAYERS, Alert, Key, OpenState
+from tutorflow.decide.alerts import LAYERS, Alert, Key, OpenState, Signal
 from tutorflow.decide.states import Learner, Spell
 from tutorflow.policy.nudges import Nudge, NudgeLibrary, NudgeVariant, QuietHours, filled
 from tutorflow.publish import read_table
@@ -261,7 +261,7 @@ def happened(
         alert = state.alerts.get(key)
         if alert is not None and _is_new_with_ai(alert, as_of):
             lead = max(alert.signals, key=lambda s: (s.alert_tier, s.fired_at, s.signal_id))
-            found.append(Trigger("rule", lead.rule_id, *key[:2], lead.subject_id, alert.alert_id))
+            found.append(Trigger("rule", lead.rule_id, *key[:2], _name_of(lead), alert.alert_id))
     for learner, spell in entered:
         subject, alert_id = _behind(learner, state)
         found.append(Trigger("state", spell.state, *learner, subject, alert_id))
@@ -320,7 +320,13 @@ def _behind(learner: Learner, state: OpenState) -> tuple[str, str | None]:
     if not standing:
         return "", None
     worst = max(standing, key=lambda alert: (alert.alert_tier, alert.alert_id))
-    return next(iter(worst.subjects), ""), worst.alert_id
+    named = (subject for signal in worst.signals if (subject := _name_of(signal)))
+    return next(named, ""), worst.alert_id
+
+
+def _name_of(signal: Signal) -> str:
+    """The skill or task a signal is about; what has no name of its own is left out."""
+    return signal.subject_id if signal.subject_kind in ("skill", "item") else ""
 
 
 def _still_stands(row: Row, state: OpenState, spells: Mapping[Learner, Spell]) -> bool:

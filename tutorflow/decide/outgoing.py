@@ -14,6 +14,8 @@ import duckdb
 import pandas as pd
 
 from tutorflow.decide.alerts import Changes
+from tutorflow.decide.frames import rows_of
+from tutorflow.decide.good_news import returns
 from tutorflow.decide.handoff_facts import NotCommitted
 from tutorflow.decide.nudges import Circumstances, Desk, Trigger, happened
 from tutorflow.decide.open_state import Opened
@@ -41,11 +43,18 @@ class Outgoing:
         opened: Opened,
         first: datetime,
         learners: Iterable[str],
+        news: pd.DataFrame,
     ) -> None:
-        """``learners`` are those for whom something may happen in the window from ``first`` on."""
+        """``learners`` are those for whom something may happen in the window from ``first`` on.
+
+        ``news`` are the rows of ``good_news`` that marts alone tell of; returns are heard of
+        tick by tick.
+        """
         self._settings, self._policy, self._roster = settings, policy, roster
         self._around, self._opened, self._since = around, opened, first
         self._weeks: list[Week] = []
+        self._news = [row for row in rows_of(news) if row.at >= first]
+        self._told = 0
         self._moments: dict[Learner, tuple[datetime, str]] = {}
         self.desk = Desk(
             load_nudges(settings.nudges_path, policy),
@@ -62,16 +71,11 @@ class Outgoing:
         self.desk.remember(settings, learners, first)
         opened.load_spells(settings, self.desk.learners)
 
-    def hear(
-        self,
-        as_of: datetime,
-        news: Iterable[Fact],
-        changes: Changes,
-        good_news: Iterable[Trigger] = (),
-    ) -> None:
+    def hear(self, as_of: datetime, news: Iterable[Fact], changes: Changes) -> None:
         """Take in the tick that ends at ``as_of``."""
         state, tracker = self._opened.state, self._opened.tracker
-        triggers = happened(as_of, state, changes.touched, tracker.entered, good_news)
+        kind = self._good_news(as_of, changes)
+        triggers = happened(as_of, state, changes.touched, tracker.entered, kind)
         self.desk.advance(as_of, triggers, state, tracker.spells)
         for fact in news:
             if fact.response_count is not None or fact.active_days is not None:
@@ -83,6 +87,20 @@ class Outgoing:
             zone = self._settings.timezone
             self._weeks.append(close_week(monday, as_of, zone, state, self._policy))
         self._since = as_of
+
+    def _good_news(self, as_of: datetime, changes: Changes) -> list[Trigger]:
+        """The good news of this tick."""
+        touched = [self._opened.state.alerts[key] for key in changes.touched]
+        found = [
+            Trigger("good_news", "returned", one.learner_id, one.course_id)
+            for one in returns(touched, as_of)
+        ]
+        while self._told < len(self._news) and self._news[self._told].at < as_of:
+            row = self._news[self._told]
+            subject = row.subject if row.kind == "mastered_after_struggle" else ""
+            found.append(Trigger("good_news", row.kind, row.learner_id, row.course_id, subject))
+            self._told += 1
+        return found
 
     def not_committed(self, taken: Iterable[Mapping[str, Any]]) -> NotCommitted:
         """What hand-off notes are to know of this window, with its rows of ``inbox_taken``."""

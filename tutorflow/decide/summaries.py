@@ -193,7 +193,7 @@ def _row(
         "open_alerts": sum(not alert.is_recovered for alert in alerts),
         "went_well": _went_well(seen, skills, alerts, policy, titles),
         "changed": _changed(seen),
-        "to_watch": _to_watch(skills, alerts, policy, titles),
+        "to_watch": _to_watch(seen, skills, alerts, policy, titles),
         "as_of": week.as_of,
     }
 
@@ -234,6 +234,7 @@ def _changed(seen: Any | None) -> str:
 
 
 def _to_watch(
+    seen: Any | None,
     skills: Sequence[Any],
     alerts: Sequence[Standing],
     policy: Policy,
@@ -253,6 +254,10 @@ def _to_watch(
         far = min(weak, key=lambda s: (s.p_after, s.skill_id))
         name = titles.get(far.skill_id, far.skill_id)
         said.append(f"furthest from mastered: {name} ({far.p_after:.2f})")
+    if seen is None:
+        said.append("has not started yet")
+    elif not seen.active_days:
+        said.append("was not there this week")
     return "; ".join(said) if said else "nothing stands out"
 
 

@@ -191,6 +191,7 @@ def load_nudges(path: Path | None, policy: Policy) -> NudgeLibrary:
     faults = [*_language_faults(library)]
     if path is not None:
         faults += _rule_faults(library, policy)
+    faults += _news_faults(library, policy)
     if faults:
         told = [f"{source.name}:{line_of(at)}: {show_path(at)}: {what}" for at, what in faults]
         raise ConfigurationError("\n".join(told))
@@ -223,6 +224,16 @@ def _rule_faults(library: NudgeLibrary, policy: Policy) -> Iterator[tuple[YamlPa
         for position, rule in enumerate(nudge.when.rules or ()):
             if rule not in policy.rules:
                 yield ("nudges", nudge_id, "when", "rules", position), unknown(rule)
+
+
+def _news_faults(library: NudgeLibrary, policy: Policy) -> Iterator[tuple[YamlPath, str]]:
+    kinds = type(policy.good_news).model_fields
+    for nudge_id, nudge in library.nudges.items():
+        for position, kind in enumerate(nudge.when.good_news or ()):
+            if kind not in kinds:
+                hint = did_you_mean(kind, kinds, "there are")
+                at: YamlPath = ("nudges", nudge_id, "when", "good_news", position)
+                yield at, f"no good news is called {kind!r}{hint}"
 
 
 def default_nudges_path() -> Path:
