@@ -61,6 +61,7 @@ def publish_queue(settings: Settings, *blocks: dict[str, Any]) -> None:
             "roster_version": pd.Series([None], dtype="str"),
             "watermarks": "{}",
             **dict.fromkeys(("signal_count", "opened_count", "closed_count", "held_count"), 0),
+            "outside_pilot_count": 0,
         }
     )
     candidates = Candidates([AS_OF], AS_OF, {"coach_queue": rows(*blocks), "tick_log": log})

@@ -40,6 +40,7 @@ Role = Literal["ai_tutor", "tutor", "coach", "adviser", "guardian", "programme_s
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Cooldown = Annotated[float, Field(ge=0, le=24 * 28)]
+CLOSED_BY_A_PERSON = "what is about safety is closed by a person only: by_person: true"
 WITH_SESSIONS = ("responses", "steps", "learning_sessions")
 WITH_ANSWERS = ("responses", "steps")
 LAYERS: tuple[Layer, ...] = ("content", "confidence", "compliance", "safety")
@@ -692,7 +693,9 @@ def _reaches_too_far(rule: Rule, repeated: Repeated) -> bool:
 
 
 def _recovery_faults(policy: Policy) -> Iterator[tuple[YamlPath, str]]:
-    """Recoveries that could never happen: an alert would stay open for ever."""
+    """Recoveries that could never happen, or that must not."""
+    if policy.recovery["safety"].kind != "by_person":
+        yield ("recovery", "safety"), CLOSED_BY_A_PERSON
     for name, entry in policy.rules.items():
         recovery, rule = policy.recovery_of(name), RULES[name]
         needed = {
@@ -709,7 +712,7 @@ def _recovery_faults(policy: Policy) -> Iterator[tuple[YamlPath, str]]:
         if not is_possible:
             yield where, f"{recovery.kind} closes only a rule that {kind}; {name} does not"
         elif entry.layer == "safety" and recovery.kind != "by_person":
-            yield where, "what is about safety is closed by a person only: by_person: true"
+            yield where, CLOSED_BY_A_PERSON
 
 
 def default_policy_path() -> Path:
