@@ -75,6 +75,13 @@ WRONG = [
         "when: {to_share: 0.6, active_days: 2}\n        repeated: {sessions: 2}\n",
         "no sessions",
     ),
+    (
+        "when: {to_share: 0.6, last: 3, before: 10}\n",
+        "when: {to_share: 0.6, last: 3, before: 10}\n"
+        "        repeated: {sessions: 2, within_days: 28}\n",
+        "too far",
+    ),
+    ("when: {in_a_row: 3}", "when: {}", "give one or more of in_a_row, share_of_last_20"),
     ("recovery: {finished_session: true}", "recovery: {finished_session: false}", "True"),
     ("recovery: {finished_session: true}", "recovery: {}", "exactly one of"),
     (
@@ -91,7 +98,7 @@ WRONG = [
     ("cooldown_hours: {content: 72, ", "cooldown_hours: {", "the layer content is missing"),
     ("cooldown_hours: {content: 72", "cooldown_hours: {content: 7200", "less than or equal to 672"),
     ("routing:\n  - {alert_tier: 1,", "routing:\n  - {alert_tier: 2,", "no route for alert tier 1"),
-    ("due: 24 hours", "due: soon", "match"),
+    ("due: next session or 24 hours", "due: soon", "match"),
     ("channel: call, due: same day", "channel: pigeon, due: same day", "'in_app', 'message'"),
     ("workdays: Mon-Fri", "workdays: Mon-Funday", "use names such as"),
     ('start: "09:00"', 'start: "18:00"', "must end after they start"),
@@ -109,7 +116,13 @@ WRONG = [
 
 
 # What is wrong is not on the first line of the passage but on the next one, or the one before.
-ON_ANOTHER_LINE = {"unknown key; did": 1, "unknown key; known": 1, "twice": 1, "no sessions": 1}
+ON_ANOTHER_LINE = {
+    "unknown key; did": 1,
+    "unknown key; known": 1,
+    "twice": 1,
+    "no sessions": 1,
+    "too far": 1,
+}
 ON_ANOTHER_LINE["add up to 95, not 100"] = -1
 
 

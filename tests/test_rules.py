@@ -2,66 +2,36 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from functools import cache
+import re
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from builders import (
-    FAR_FUTURE,
-    FAR_PAST,
     Row,
     answers,
     assignment,
     calendar,
     enrolment,
-    frames,
     hours,
     low_score,
     on,
-    policy,
     response,
     session,
 )
+from firing import fired, fired_on
 
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.rules.series import trailing_sum
-from tutorflow.decide.signals import find
-from tutorflow.policy import Policy, load_policy
+from tutorflow.policy import load_policy
 
 
-@cache
-def shipped(rule: str) -> Policy:
-    return policy(only=[rule])
-
-
-def signals_of(rule: str, level: dict[str, Any] | None, rows: dict[str, list[Row]]) -> list[Any]:
-    used = shipped(rule)
-    if level is not None:
-        used = policy(only=[rule], rules={rule: {"levels": [{"sentence": "", **level}]}})
-    found = find(frames(**rows), used, pd.Timestamp(FAR_PAST), pd.Timestamp(FAR_FUTURE), {})
-    return sorted(found.signals.itertuples(), key=lambda s: (s.fired_at, s.alert_tier))
-
-
-def fired(
-    rule: str, level: dict[str, Any] | None = None, **rows: list[Row]
-) -> list[tuple[int, str]]:
-    """[(alert tier, anchor)] of the shipped rule, or of one ``level`` in its place."""
-    return [(s.alert_tier, s.anchor_id) for s in signals_of(rule, level, rows)]
-
-
-def fired_on(rule: str, **rows: list[Row]) -> list[tuple[int, datetime]]:
-    """[(alert tier, when it fired)] of the shipped rule."""
-    return [(s.alert_tier, s.fired_at.to_pydatetime()) for s in signals_of(rule, None, rows)]
-
-
-def test_every_rule_of_the_shipped_policy_is_tested_here() -> None:
-    tested = set(
-        "".join(name for name in globals() if name.startswith("Test")).lower().split("test")
-    )
-    assert {rule.replace("_", "") for rule in load_policy().rules} <= tested
-    assert set(load_policy().rules) == set(RULES)
+def test_every_rule_of_the_shipped_policy_is_tested() -> None:
+    tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
+    classes = {name.lower() for name in re.findall(r"^class Test(\w+)", tests, flags=re.MULTILINE)}
+    named = {rule for rule in RULES if rule.replace("_", "") in classes or f'"{rule}"' in tests}
+    assert set(RULES) == named == set(load_policy().rules)
 
 
 class TestRepeatedMisses:
@@ -307,6 +277,21 @@ class TestRapidGuessing:
             (2, "ana-7"),
         ]
 
+    def test_a_second_session_of_the_other_form_fires_tier_2(self) -> None:
+        often = "oxxooxxooxxooooooooo"
+        rows = [*quick(often), *quick("oooooxxx", day=3, session="s2")]
+        assert fired("rapid_guessing", responses=rows) == [
+            (1, "ana-20"),
+            (1, "ana-28"),
+            (2, "ana-28"),
+        ]
+        rows = [*quick("xxx"), *quick(often, day=3, session="s2")]
+        assert [s for s in fired("rapid_guessing", responses=rows) if s[0] == 2] == [(2, "ana-20")]
+
+    def test_a_second_session_without_a_quick_answer_does_not_fire_tier_2(self) -> None:
+        rows = [*quick("oxxooxxooxxooooooooo"), *quick("oo", day=3, session="s2")]
+        assert [s for s in fired("rapid_guessing", responses=rows) if s[0] == 2] == []
+
     def test_twice_in_one_session_does_not_fire_tier_2(self) -> None:
         assert fired("rapid_guessing", responses=quick("xxxoxxxo")) == [(1, "ana-3"), (1, "ana-7")]
 
@@ -335,6 +320,13 @@ class TestAbandonment:
         assert fired("abandonment", learning_sessions=rows) == [
             (2, "ana-0304T0900"),
             (3, "ana-0306T0900"),
+        ]
+
+    def test_an_item_left_in_a_session_left_open_counts_once(self) -> None:
+        both = session(day=0, abandoned=1, open_item=True)
+        assert fired("abandonment", learning_sessions=[both]) == []
+        assert fired("abandonment", learning_sessions=[both, session(day=1, abandoned=1)]) == [
+            (2, "ana-0303T0900")
         ]
 
     def test_items_of_one_session_count_each(self) -> None:

@@ -29,10 +29,12 @@ from builders import (
     response,
     seen_by,
     session,
+    step,
     submission,
 )
 
 from tutorflow.decide.frames import LOOKBACK, Frames
+from tutorflow.decide.rule import RULES
 from tutorflow.decide.signals import RECOVERY_COLUMNS, SIGNAL_COLUMNS, Findings, find, signal_id
 from tutorflow.policy import load_policy
 
@@ -205,16 +207,18 @@ def test_the_window_is_half_open() -> None:
 
 
 SEEDS = (1, 7)
+# Contact, self-reports and scores have random programmes of their own.
+PLAYED = (
+    *("responses", "steps", "learning_sessions", "calendar", "low_scores", "enrolments"),
+    *("assignments", "submissions"),
+)
 
 
 @cache
 def programme(seed: int) -> Frames:
     """Four learners over half a year: bursts of work, long gaps, changing fortunes."""
     chance = random.Random(seed)
-    rows: dict[str, list[Row]] = {name: [] for name in (
-        "responses", "learning_sessions", "calendar", "low_scores", "enrolments", "assignments",
-        "submissions",
-    )}  # fmt: skip
+    rows: dict[str, list[Row]] = {name: [] for name in PLAYED}
     for who in ("ana", "ben", "cem", "dua"):
         active: dict[int, int] = {}
         day, number, luck = chance.uniform(0, 5), 0, 0.5
@@ -222,10 +226,12 @@ def programme(seed: int) -> Frames:
             at = f"{chance.randrange(8, 20):02}:{chance.randrange(60):02}"
             number += 1
             luck = chance.choice([luck, luck, 0.1, 0.4, 0.9])
-            rows["responses"] += _session_answers(chance, who, int(day), at, number, luck)
+            session_rows = _session_answers(chance, who, int(day), at, number, luck)
+            rows["responses"] += session_rows
+            rows["steps"] += _steps_between(chance, session_rows, luck)
             rows["learning_sessions"].append(
                 session(who, int(day), at, abandoned=chance.choice([0, 0, 1, 2]),
-                    open_item=chance.random() < 0.3)
+                    open_item=chance.random() < 0.3, lasts=chance.choice([5, 20, 30, 60]))
             )  # fmt: skip
             active[int(day)] = chance.randrange(5, 60)
             if chance.random() < 0.3:
@@ -240,8 +246,15 @@ def programme(seed: int) -> Frames:
         for row in calendar(who, active, until=max(active) + 34):
             row["cohort_share_below"] = chance.choice([0.0, 0.1, 0.2, 0.6])
             rows["calendar"].append(row)
+        rows["learning_sessions"] += [
+            session(who, 200 + n, lasts=chance.choice([5, 30] if n > 9 else [30, 40]))
+            for n in range(16)
+        ]
         rows["enrolments"].append(enrolment(who, -20, chance.choice([back[0], on(-19)])))
         rows["assignments"].append(assignment(who, 10, chance.choice([None, on(12), on(30)])))
+        rows["assignments"] += [
+            assignment(who, 16 + n, item=f"essay {n}", number=n) for n in (2, 3)
+        ]
         rows["submissions"].append(submission(who, on(30)))
     return frames(**rows)
 
@@ -256,7 +269,39 @@ def _session_answers(
     hasty = chance.random() < 0.4
     for row in rows:
         row["response_seconds"] = chance.choice([2, 3] if hasty else [20, 35, 30, 25, 40, 28, 400])
+        row["error_type"] = chance.choice(["syntax", "logic", None])
+        row |= {"is_core": True, "hints_available": 3, "item_id": chance.choice("abcd")}
+        row["item_difficulty"] = chance.random()
+    if chance.random() < 0.3:
+        pause = minutes(chance.choice([4, 7, 25]))
+        for row in rows[len(rows) // 2 :]:
+            row["responded_at"] = row["known_at"] = row["known_at"] + pause
     return rows
+
+
+def _steps_between(chance: random.Random, rows: list[Row], luck: float) -> list[Row]:
+    """Help, revisions and items left, seconds before the answers of a session."""
+    kinds = ["hint_requested", "explanation_viewed", "response_revised", "item_abandoned"]
+    habit = chance.choice(kinds)
+    steps = []
+    for row in rows:
+        for number in range(chance.choice([0, 0, 1, 1, 5] if luck < 0.9 else [0])):
+            made = step(
+                chance.choice([habit, habit, habit, "help_requested"]),
+                learner=row["learner_id"],
+                skill=row["skill_id"],
+                item=row["item_id"],
+                session=row["session_id"],
+                hint_level=number,
+                hint_level_max=2,
+            )
+            at = row["known_at"] - timedelta(seconds=50 - 10 * number)
+            steps.append(made | {"known_at": at, "event_id": f"{row['learner_id']}-{at}-{number}"})
+    if chance.random() < 0.2:
+        unused = step("hint_requested", learner=rows[-1]["learner_id"], item="e")
+        at = rows[-1]["known_at"] + minutes(2)
+        steps.append(unused | {"known_at": at, "event_id": f"{row['learner_id']}-{at}"})
+    return steps
 
 
 @cache
@@ -297,11 +342,16 @@ def test_the_hour_of_a_signal_finds_that_signal(seed: int) -> None:
         assert as_rows(found) == as_rows(everything[inside])
 
 
-def test_the_random_programmes_make_every_rule_fire() -> None:
+def test_the_random_programmes_make_every_rule_of_their_frames_fire() -> None:
     fired = {
         (s.rule_id, s.alert_tier) for seed in SEEDS for s in in_one_go(seed).signals.itertuples()
     }
-    levels = {(n, level.alert_tier) for n, rule in SHIPPED.rules.items() for level in rule.levels}
+    levels = {
+        (name, level.alert_tier)
+        for name, entry in SHIPPED.rules.items()
+        for level in entry.levels
+        if RULES[name].mart in PLAYED
+    }
     assert fired == levels
 
 
@@ -330,6 +380,7 @@ def test_a_disabled_rule_finds_nothing() -> None:
     assert found.signals.empty
 
 
-def test_the_look_back_covers_every_span_a_policy_may_name() -> None:
-    rearm, repeated, reach, edge = days(28), days(2 * 28), days(14), days(1)
-    assert max(rearm + reach, repeated + reach) + edge <= LOOKBACK
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_the_look_back_covers_every_span_a_policy_may_name(rule: str) -> None:
+    rearm, repeated, reach, edge = days(28), days(2 * 14), days(RULES[rule].reach_days), days(1)
+    assert max(rearm, repeated) + reach + edge <= LOOKBACK
