@@ -26,7 +26,7 @@ from tutorflow.publish import read_table
 from tutorflow.settings import Settings, load_settings
 
 MIDWAY = datetime(2026, 1, 14, tzinfo=UTC)
-HOURS = 12
+SILENT, HOURS = 20, 24
 
 
 @pytest.fixture(scope="module")
@@ -97,16 +97,16 @@ def silent_world(world: World) -> Iterator[World]:
     """Hours in which nothing arrived, and one in which all of it did: feeds late, events late."""
     world.arrive(world.now + timedelta(hours=1))
     run_hour(world.settings, None, world.now + timedelta(hours=1))
+    run_hour(world.settings, None, world.now + timedelta(hours=SILENT))
+    world.arrive(world.now + timedelta(hours=HOURS))
     run_hour(world.settings, None, world.now + timedelta(hours=HOURS))
-    world.arrive(world.now + timedelta(hours=2 * HOURS))
-    run_hour(world.settings, None, world.now + timedelta(hours=2 * HOURS))
     yield world
 
 
 def test_what_differs_because_events_came_late_is_listed_as_such(silent_world: World) -> None:
     settings = silent_world.settings
-    found = rehearse(settings, None, TINY_NOW, TINY_NOW + timedelta(hours=2 * HOURS))
-    assert found.ticks == 2 * HOURS
+    found = rehearse(settings, None, TINY_NOW, TINY_NOW + timedelta(hours=HOURS))
+    assert found.ticks == HOURS
     assert {one.why for one in found.differences} == {
         "events of this learner landed after their tick was decided"
     }
