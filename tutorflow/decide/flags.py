@@ -33,6 +33,6 @@ def flags(
         ahead.take(0, ends[index], ())
         if ahead.taken:
             new = accepted(pd.DataFrame(ahead.taken), FLAGS)
-            found.append(new.assign(at=new["at"].clip(lower=pd.Timestamp(begins[index]))))
+            found.append(new.assign(at=new["at"].mask(new["at"] < begins[index], begins[index])))
     filled = [rows for rows in found if not rows.empty]
     return pd.concat(filled, ignore_index=True) if filled else found[0]

@@ -302,9 +302,9 @@ def _contacts(frames: Frames) -> Iterator[pd.DataFrame]:
 
 def _score_below(held: Condition, rule_id: str) -> pd.DataFrame:
     """Ends of days at which no score of the learner is over its line."""
-    days = held.rows.groupby(["learner_id", "course_id", "known_at"], as_index=False)
-    below = days["is_over"].any()
-    below = below[~below["is_over"].astype(bool)]
+    day = ["learner_id", "course_id", "known_at"]
+    days = held.rows.groupby(day, as_index=False).agg(is_over=("is_over", "max"))
+    below = days[~days["is_over"].astype(bool)]
     return _recoveries("score_below", below, pd.Series(rule_id, index=below.index))
 
 
