@@ -195,7 +195,11 @@ def _rule(policy: Policy, name: str, entry: RulePolicy, why_asleep: str | None) 
 
 def _fires_when(policy: Policy, name: str, level: Level, is_known: bool) -> str:
     """What makes a level fire, with its numbers (``is_known``: the level before says them)."""
-    sentence = SENTENCES[name](**policy.numbers_of(name, level))
+    numbers = policy.numbers_of(name, level)
+    told = SENTENCES.get(name)
+    # A rule of your own is told by its docstring; its numbers are named as they are.
+    own = ", ".join(f"{_words(key)} {value}" for key, value in numbers.items())
+    sentence = own if told is None else told(**numbers)
     again = level.repeated
     if again is None:
         return sentence

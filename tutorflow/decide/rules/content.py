@@ -129,20 +129,20 @@ def two_core_skills_missed(responses: pd.DataFrame, *, misses: Few = 2) -> Condi
     rows = tries[tries["is_core"]]
     missed = ~rows["is_correct"]
     run = rows["is_correct"].astype("int64").groupby([rows[c] for c in LEARNER]).cumsum()
-    on_skill = [*SKILL, run]
+    on_skill: list[str | pd.Series] = [*SKILL, run]
+    in_run: list[str | pd.Series] = [*LEARNER, run]
     observed = count_within(missed, rows, on_skill, HALF)
     failed = missed & (observed >= misses)
-    elsewhere = count_within(failed, rows, [*LEARNER, run], HALF) > count_within(
-        failed, rows, on_skill, HALF
-    )
+    among_all = count_within(failed, rows, in_run, HALF)
+    elsewhere = among_all > count_within(failed, rows, on_skill, HALF)
     # It stays true until something goes right, also while a third skill is begun.
-    holds = missed & (count_within(failed & elsewhere, rows, [*LEARNER, run], HALF) > 0)
+    holds = missed & (count_within(failed & elsewhere, rows, in_run, HALF) > 0)
     return Condition(
         rows,
         holds,
         observed,
         misses,
-        count_within(missed, rows, [*LEARNER, run], HALF),
+        count_within(missed, rows, in_run, HALF),
         "first tries on core skills",
         evidence=2 * misses,
         subject="skill_id",
