@@ -110,9 +110,8 @@ def rule_quality(
         & (outcomes["label"] != "still_open")
     ]
     ended = by_rule.merge(left_alone[["alert_id", "exposed_at", "label"]])
-    back = evidence.groupby(["alert_id", "rule_id"], as_index=False)["recovered_at"].agg(
-        lambda times: times.notna().all()
-    )
+    back = evidence.assign(is_back=evidence["recovered_at"].notna())
+    back = back.groupby(["alert_id", "rule_id"], as_index=False)["is_back"].all()
     settled = by_rule.drop_duplicates(["alert_id", "rule_id"]).merge(back)
     names = sorted({*policy.enabled_rules(), *signals["rule_id"], *by_rule["rule_id"]})
     layers = dict(zip(signals["rule_id"], signals["layer"], strict=True))
@@ -126,7 +125,7 @@ def rule_quality(
             by_rule[by_rule["rule_id"] == name],
             judged.loc[judged["rule_id"] == name, "verdict"],
             ended.loc[ended["rule_id"] == name, "label"],
-            settled.loc[settled["rule_id"] == name, "recovered_at"],
+            settled.loc[settled["rule_id"] == name, "is_back"],
             int((missed["nearest_rule"] == name).sum()),
             learner_weeks,
         )

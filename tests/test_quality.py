@@ -1,0 +1,243 @@
+"""How good each rule is, whom no rule saw, and what a change of a threshold would do."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+from builders import COURSE, answers, frames, on, policy
+from measured import ANA, BEN, CLEO, Diary, a_signal, an_exposure, at, table_of
+
+from tutorflow.measure.estimates import share_interval
+from tutorflow.measure.quality import endings, nearest_rules, rule_quality, unannounced
+from tutorflow.policy import load_policy
+from tutorflow.policy.model import Missed
+
+POLICY = load_policy()
+NOW = at(28)
+
+
+def quality(**frames_: Any) -> Any:
+    """Rows of rule_quality by rule; frames not given are empty."""
+    evidence = pd.DataFrame(
+        frames_.get("evidence", []), columns=["alert_id", "rule_id", "recovered_at"]
+    )
+    verdicts = pd.DataFrame(frames_.get("verdicts", []), columns=["alert_id", "verdict"])
+    missed = pd.DataFrame({"nearest_rule": frames_.get("missed", [])}, dtype="str")
+    rows = rule_quality(
+        POLICY,
+        NOW,
+        table_of("signals", frames_.get("signals", [])),
+        table_of("exposures", frames_.get("exposures", [])),
+        evidence.astype({"recovered_at": "datetime64[us]"}),
+        table_of("alert_outcomes", frames_.get("outcomes", [])),
+        verdicts,
+        missed,
+        frames_.get("learner_weeks", 0),
+    )
+    return {row["rule_id"]: row for row in rows}
+
+
+def shown(alert_id: str, day: float = 20, learner: str = ANA, *rules: str) -> Any:
+    named = json.dumps(list(rules) or ["inactive"])
+    return an_exposure(alert_id, learner, exposed_at=at(day), rules=named)
+
+
+def ended(alert_id: str, label: str, day: float = 20, **columns: Any) -> Any:
+    return {
+        "alert_id": alert_id, "exposed_at": at(day), "window_hours": 168, "learner_id": ANA,
+        "course_id": "maths", "layer": "content", "alert_tier": 2, "window_ends_at": at(day + 7),
+        "label": label, "was_contacted": False, **columns,
+    }  # fmt: skip
+
+
+# -- the quality of each rule ----------------------------------------------------------------------
+
+
+def test_precision_by_verdict_has_wilsons_interval() -> None:
+    exposures = [shown(str(n)) for n in range(4)]
+    verdicts = list(zip("0123", ("useful", "already_handled", "not_actionable",
+                                 "incorrectly_flagged"), strict=True))  # fmt: skip
+    row = quality(exposures=exposures, verdicts=verdicts)["inactive"]
+    assert (row["verdict_count"], row["verdict_precision"]) == (4, 0.5)
+    interval = row["verdict_precision_low"], row["verdict_precision_high"]
+    assert interval == share_interval(2, 4)
+    assert row["not_actionable_share"] == 0.25
+
+
+def test_precision_by_outcome_counts_only_whom_nobody_helped() -> None:
+    exposures = [shown(str(n)) for n in range(5)]
+    row = quality(
+        exposures=exposures,
+        outcomes=[
+            ended("0", "no_change"),
+            ended("1", "resumed"),
+            ended("2", "resumed", was_contacted=True),
+            ended("3", "still_open"),
+            ended("4", "escalated"),
+            ended("4", "resumed", window_hours=72),
+        ],
+    )["inactive"]
+    assert (row["outcome_count"], row["outcome_precision"]) == (3, pytest.approx(2 / 3))
+
+
+def test_a_rule_without_verdicts_has_no_precision_rather_than_none() -> None:
+    row = quality(exposures=[shown("1")])["inactive"]
+    assert (row["verdict_count"], row["verdict_precision"]) == (0, None)
+
+
+def test_an_alert_counts_for_every_rule_on_it() -> None:
+    rows = quality(exposures=[shown("1", 20, ANA, "inactive", "activity_drop")])
+    assert [rows[name]["alert_count"] for name in ("inactive", "activity_drop")] == [1, 1]
+    assert rows["rapid_guessing"]["alert_count"] == 0  # in the policy, never fired
+
+
+@pytest.mark.parametrize(("gap", "repeats"), [(7.0, 1), (7.01, 0)])
+def test_the_same_trouble_within_seven_days_is_a_repeat(gap: float, repeats: int) -> None:
+    twice = [shown("1", 10), shown("2", 10 + gap), shown("3", 10.5, BEN)]
+    assert quality(exposures=twice)["inactive"]["repeat_share"] == pytest.approx(repeats / 3)
+
+
+def test_volume_is_told_per_learner_and_week() -> None:
+    row = quality(exposures=[shown("1"), shown("2", learner=BEN)], learner_weeks=8)["inactive"]
+    assert row["alerts_per_learner_week"] == 0.25
+
+
+def test_what_was_delivered_before_the_period_counts_for_repeats_only() -> None:
+    days = POLICY.quality.days
+    old = shown("old", 28 - days - 1)
+    assert quality(exposures=[old])["inactive"]["alert_count"] == 0
+    both = quality(exposures=[old, shown("new", 28 - days + 1)])["inactive"]
+    assert (both["alert_count"], both["repeat_share"]) == (1, 1.0)
+
+
+def test_recovered_means_that_all_evidence_of_the_rule_has_settled() -> None:
+    evidence = [
+        ("1", "inactive", at(22)), ("1", "activity_drop", None),
+        ("2", "inactive", at(22)), ("2", "inactive", None),
+    ]  # fmt: skip
+    rows = quality(exposures=[shown("1"), shown("2")], evidence=evidence)
+    assert rows["inactive"]["recovered_share"] == 0.5
+
+
+def test_a_retired_rule_is_still_judged() -> None:
+    signals = [a_signal(rule_id="old_rule", layer="compliance")]
+    row = quality(signals=signals, exposures=[shown("1", 20, ANA, "old_rule")])["old_rule"]
+    assert (row["rule_version"], row["layer"], row["signal_count"]) == (None, "compliance", 1)
+
+
+# -- missed learners -------------------------------------------------------------------------------
+
+
+def found_endings(diary: Diary, ends: Any = None, since: Any = None, until: Any = None,
+                  out: Any = None) -> Any:  # fmt: skip
+    rows = endings(
+        diary.warehouse(),
+        ends or {},
+        Missed(),
+        since or at(0),
+        until or at(30),
+        out or (lambda learner, course, moment: None),
+    )
+    return [(row.learner_id, row.ending, row.ended_at) for row in rows.itertuples()]
+
+
+def test_ten_days_without_an_event_are_a_stop_out_even_if_the_learner_comes_back() -> None:
+    diary = Diary().answer(1, 9).answer(11, 9).answer(12, 9, learner=BEN)
+    diary.answer(1, 9, learner=BEN)  # ten days and one hour later: gone in between
+    diary.answer(11, 10, learner=CLEO).answer(1, 9, learner=CLEO)
+    assert found_endings(diary, until=at(20)) == [
+        (BEN, "stopped_out", at(11, 9)),
+        (CLEO, "stopped_out", at(11, 9)),
+    ]
+
+
+def test_who_is_left_alone_has_not_gone_quiet() -> None:
+    diary = Diary().answer(1, 9)
+    assert found_endings(diary, out=lambda *_: "paused (pause)") == []
+
+
+def test_withdrawing_and_not_passing_are_endings() -> None:
+    diary = Diary().event("learner_withdrew", 5)
+    for learner, score in ((BEN, 30.0), (CLEO, 40.0)):
+        diary.event("assessment_scored", 6, learner=learner, score=score, score_max=100.0)
+    assert found_endings(diary, {"maths": at(9)}) == [
+        (ANA, "withdrew", at(5)),
+        (BEN, "not_passed", at(9)),
+    ]
+
+
+def test_an_alert_in_the_fourteen_days_before_means_that_nobody_was_missed() -> None:
+    gone = pd.DataFrame(
+        [(ANA, COURSE, at(20), "withdrew")],
+        columns=["learner_id", "course_id", "ended_at", "ending"],
+    )
+
+    def missed(announced: Any) -> int:
+        seen = pd.DataFrame([(ANA, COURSE, announced)],
+                            columns=["learner_id", "course_id", "announced_at"])  # fmt: skip
+        return len(unannounced(gone, seen, Missed()))
+
+    assert missed(at(6)) == 0
+    assert missed(at(6) - timedelta(microseconds=1)) == 1
+    assert missed(at(20)) == 0
+    assert missed(at(20) + timedelta(microseconds=1)) == 1
+
+
+def gone_on(day: float, learner: str = "ana") -> pd.DataFrame:
+    """Somebody of the decision's builders who ended on that day."""
+    rows = [(learner, COURSE, on(day), "withdrew")]
+    return pd.DataFrame(rows, columns=["learner_id", "course_id", "ended_at", "ending"])
+
+
+def nearest(gone: pd.DataFrame, rows: Any, rules: Any, signals: Any = (), holds: Any = ()) -> Any:
+    found = nearest_rules(
+        gone,
+        rows,
+        table_of("signals", list(signals)),
+        table_of("suppressions", list(holds)),
+        rules,
+    )
+    return found.iloc[0].to_dict()
+
+
+FOUR_IN_A_ROW = policy(
+    only=["repeated_misses"],
+    rules={
+        "repeated_misses": {
+            "levels": [{"alert_tier": 2, "when": {"in_a_row": 4}, "sentence": "{n} wrong"}]
+        }
+    },
+)
+
+
+def test_the_rule_that_came_closest_is_named_and_how_far_it_came() -> None:
+    row = nearest(gone_on(5), frames(responses=answers("oxxx", day=1)), FOUR_IN_A_ROW)
+    assert (row["nearest_rule"], row["nearest_tier"]) == ("repeated_misses", 2)
+    assert (row["observed"], row["threshold"], row["reach"]) == (3, 4, 0.75)
+
+
+def test_what_lies_after_the_ending_or_long_before_is_not_near() -> None:
+    rows = frames(responses=[*answers("xxx", day=6), *answers("x", day=-9.5)])
+    assert pd.isna(nearest(gone_on(5), rows, FOUR_IN_A_ROW)["reach"])
+
+
+def test_a_signal_that_was_held_back_came_all_the_way() -> None:
+    held = a_signal(learner="ana", course_id=COURSE, fired_at=on(1), recorded_at=on(1, "10:00"),
+                    alert_id=None)  # fmt: skip
+    hold = {
+        "suppression_id": "1", "signal_id": "signal", "learner_id": "ana", "course_id": COURSE,
+        "layer": "content", "alert_tier": 2, "reason": "cooldown", "detail": "",
+        "held_at": on(1, "10:00"),
+    }  # fmt: skip
+    row = nearest(
+        gone_on(5), frames(responses=answers("oxx", day=1)), FOUR_IN_A_ROW, [held], [hold]
+    )
+    assert (row["nearest_rule"], row["reach"], row["held_reason"]) == (
+        "repeated_misses",
+        1.0,
+        "cooldown",
+    )
