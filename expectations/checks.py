@@ -10,7 +10,7 @@ import yaml
 
 from tutorflow.publish.verdict import Severity
 
-SUITES = ("landed_events", "marts", "candidates")
+SUITES = ("landed_events", "marts", "candidates", "outcomes")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from expectations import candidates as candidate_frames
-from expectations import landed_events, marts
+from expectations import landed_events, marts, outcomes
 from expectations.checks import SUITES, Check, checks
 from tutorflow.publish import Candidates, CheckResult, Verdict
 from tutorflow.settings import Settings
@@ -46,6 +46,7 @@ def check(
             "landed_events": landed_events.frames(settings, warehouse),
             "marts": marts.frames(settings, warehouse),
             "candidates": candidate_frames.frames(settings, candidates, warehouse),
+            "outcomes": outcomes.frames(settings, candidates),
         }
     results = [result for suite in SUITES for result in check_suite(suite, frames[suite])]
     counts = frames["marts"]["row_counts"]

@@ -8,9 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import World
-from measured import ANA, BEN, Diary, a_signal, at, table_of
+from measured import ANA, BEN, Diary, a_signal, an_alert, an_exposure, at, put, table_of
+from test_publish import sqlite as sqlite
 
+from expectations.gate import check_suite
+from expectations.outcomes import frames as suite_frames
 from flows.hour import run_hour
+from tutorflow.hours import to_aware_utc
 from tutorflow.measure.outcomes import (
     PARTS,
     completeness,
@@ -20,7 +24,7 @@ from tutorflow.measure.outcomes import (
     span_frame,
 )
 from tutorflow.policy.model import Outcomes
-from tutorflow.publish import read_table
+from tutorflow.publish import Candidates, read_table
 from tutorflow.settings import Settings
 
 POLICY = Outcomes()
@@ -238,6 +242,78 @@ def test_a_course_is_complete_as_far_as_its_slowest_active_source() -> None:
     assert until("physics") is None  # it has never delivered
     assert until("latin") == datetime.max  # nothing more will come
     assert until("chess") is None
+
+
+# -- the suite of the gate -------------------------------------------------------------------------
+
+
+def a_window(alert_id: str, **columns: Any) -> dict[str, Any]:
+    """A row of `alert_outcomes`: resumed on Wednesday, labelled when its window was over."""
+    return {
+        "alert_id": alert_id, "exposed_at": START, "window_hours": 72, "learner_id": ANA,
+        "course_id": "maths", "layer": "content", "alert_tier": 2, "window_ends_at": END,
+        "label": "resumed", "first_label": "resumed", "labelled_at": END, "has_returned": True,
+        "has_worked": True, "response_count": 8, "accuracy": 0.8, "days_to_recovery": 2.0,
+        "was_contacted": False, **columns,
+    }  # fmt: skip
+
+
+def suite(settings: Settings, *windows: dict[str, Any], **tables: Any) -> dict[str, set[str]]:
+    """What fails, by check, with the ids of the failing rows."""
+    ids = sorted({str(row["alert_id"]) for row in windows} - {"orphan"})
+    rows = {
+        "alerts": [an_alert(one) for one in ids],
+        "exposures": [an_exposure(one) for one in ids],
+        "alert_outcomes": windows,
+        **tables,
+    }
+    now = to_aware_utc(at(4))
+    candidates = Candidates([now], now, {name: table_of(name, some) for name, some in rows.items()})
+    return {
+        result.check_id.removeprefix("outcomes."): {
+            str(row.get("row_id") or row.get("missing_id")).split()[0] for row in result.failed_rows
+        }
+        for result in check_suite("outcomes", suite_frames(settings, candidates))
+        if not result.is_success
+    }
+
+
+def test_sound_windows_pass_and_so_does_an_hour_without_any(sqlite: Settings) -> None:
+    still_open = {"label": "still_open", **dict.fromkeys(PARTS), "first_label": None,
+                  "labelled_at": None}  # fmt: skip
+    assert suite(sqlite, a_window("fine"), a_window("open", **still_open)) == {}
+    assert suite(sqlite) == {}
+
+
+def test_each_fault_is_named_by_its_check(sqlite: Settings) -> None:
+    committed = [a_window("reopened"), a_window("fine")]
+    put(sqlite, {"alert_outcomes": committed})
+    unlabelled = {"first_label": None, "labelled_at": None, "label": "still_open"}
+    curve = {"group_kind": "all", "group_name": "all", "day": 1.0, "at_risk": 3, "recovered": 1,
+             "recovered_share": 0.5, "low": 0.6, "high": 0.9, "as_of": END}  # fmt: skip
+    found = suite(
+        sqlite,
+        a_window("fine"),
+        a_window("guessed", labelled_at=END - timedelta(hours=1)),
+        a_window("half", has_worked=None),
+        a_window("talks", **unlabelled),
+        a_window("orphan"),
+        a_window("flipped", label="no_change"),
+        a_window("revised", label="no_change", revised_at=at(4)),
+        a_window("reopened", **unlabelled, **dict.fromkeys(PARTS)),
+        a_window("outside", days_to_recovery=3.5),
+        a_window("odd", accuracy=1.2),
+        recovery_curves=[curve],
+    )
+    assert found == {
+        "no_label_before_the_window_ends": {"guessed"},
+        "labels_complete": {"half", "talks"},
+        "outcomes_refer": {"orphan"},
+        "labels_stay": {"flipped", "reopened"},
+        "recovery_inside_the_window": {"outside"},
+        "shares_in_range": {"odd"},
+        "intervals_hold_their_estimate": {"all"},
+    }
 
 
 # -- in the hour -----------------------------------------------------------------------------------
