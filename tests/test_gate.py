@@ -236,7 +236,7 @@ def an_alert(name: str, **changes: Any) -> Tables:
     tables = {
         "alerts": [alert],
         "signals": [signal],
-        "alert_evidence": [{**evidence, "recovered_at": None}],
+        "alert_evidence": [row("alert_evidence", **evidence)],
         "handoff_notes": [row("handoff_notes", alert_id=f"alert of {name}", minutes=5)],
     }
     for key, value in changes.items():
