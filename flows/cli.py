@@ -1,6 +1,7 @@
 """The command line: every command is a few lines over the part that does the work."""
 
 import logging
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from flows.lock import Holder
 from flows.progress import hour_progress, tick_progress
 from tutorflow.errors import TutorflowError
 from tutorflow.hours import Tick, parse_instant
-from tutorflow.settings import Settings, load_settings
+from tutorflow.settings import CONFIG_NAME, Settings, load_settings
 
 if TYPE_CHECKING:
     from flows.hour import RunReport
@@ -98,6 +99,13 @@ def _show_warnings_only() -> None:
 
 def _settings(context: typer.Context) -> Settings:
     return load_settings(context.obj)
+
+
+def _settings_if_any(context: typer.Context) -> Settings | None:
+    """The settings of the home; None where none has been set up."""
+    home = Path(context.obj or ".tutorflow")
+    path = Path(os.environ.get("TUTORFLOW_CONFIG") or home / CONFIG_NAME)
+    return load_settings(context.obj) if path.exists() else None
 
 
 def _tell_wait(who: Holder) -> None:
@@ -451,48 +459,76 @@ def demo(
 @policy_app.command("check")
 def policy_check(
     file: Annotated[Path | None, typer.Argument(help="Default: the shipped policy.")] = None,
+    nudges: Annotated[
+        Path | None, typer.Option("--nudges", help="Nudge library; default: the shipped one.")
+    ] = None,
 ) -> None:
-    """Check a policy file completely, without running anything.
+    """Check a policy file and a nudge library completely, without running anything.
 
-    **Example:** `tutorflow policy check my-policy.yml`
+    **Example:** `tutorflow policy check my-policy.yml --nudges my-nudges.yml`
     """
     from tutorflow.policy import load_policy
+    from tutorflow.policy.nudges import load_nudges
 
     policy = load_policy(file)
+    library = load_nudges(nudges, policy)
     enabled = len(policy.enabled_rules())
     out.print(
         f"{file or 'The shipped policy'} is valid: version {policy.version}, in force from "
         f"{policy.effective_from}, {enabled} of {len(policy.rules)} rules enabled.",
         soft_wrap=True,
     )
+    out.print(
+        f"{nudges or 'The shipped nudge library'} is valid: version {library.version}, "
+        f"{len(library.nudges)} nudges.",
+        soft_wrap=True,
+    )
 
 
 @policy_app.command("show")
-def policy_show() -> None:
+def policy_show(
+    nudges: Annotated[
+        bool, typer.Option("--nudges", help="The nudge library instead of the policy.")
+    ] = False,
+) -> None:
     """Print the shipped policy file, to start one of your own from.
 
     **Example:** `tutorflow policy show > policy.yml`
     """
     from tutorflow.policy.model import default_policy_path
+    from tutorflow.policy.nudges import default_nudges_path
 
-    typer.echo(default_policy_path().read_text(encoding="utf-8"), nl=False)
+    path = default_nudges_path() if nudges else default_policy_path()
+    typer.echo(path.read_text(encoding="utf-8"), nl=False)
 
 
 @policy_app.command("guide")
 def policy_guide(
-    file: Annotated[Path | None, typer.Argument(help="Default: the shipped policy.")] = None,
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(help="Default: that of the home, else the shipped policy.")
+    ] = None,
     target: Annotated[
         Path | None, typer.Option("--out", help="Write it there instead of printing it.")
     ] = None,
 ) -> None:
     """Print the policy as a guide for people: every rule, threshold, tier and due time.
 
+    In a home with a configuration it says which rules are asleep there, and shows its nudges.
+
     **Example:** `tutorflow policy guide --out policy.md`
     """
+    from tutorflow.decide.asleep import rules_asleep
     from tutorflow.policy import load_policy
     from tutorflow.policy.guide import policy_guide
+    from tutorflow.policy.nudges import load_nudges
 
-    text = policy_guide(load_policy(file))
+    settings = _settings_if_any(context)
+    policy = load_policy(file or (settings.policy_path if settings else None))
+    library = load_nudges(settings.nudges_path if settings else None, policy)
+    asleep = rules_asleep(policy, settings) if settings else {}
+    needs = {rule: f"there is not what it needs ({lacks})" for rule, lacks in asleep.items()}
+    text = policy_guide(policy, needs, library)
     if target is None:
         typer.echo(text)
     else:

@@ -20,9 +20,10 @@ from flows.lock import holder
 from flows.marts import project_dir
 from flows.status_page import say_age
 from tutorflow import publish
+from tutorflow.decide.asleep import rules_asleep
 from tutorflow.errors import TutorflowError
 from tutorflow.policy import load_policy
-from tutorflow.roster import core_skills_of, load_roster
+from tutorflow.policy.nudges import load_nudges
 from tutorflow.settings import Settings, load_settings
 
 Level = Literal["ok", "note", "wrong"]
@@ -135,23 +136,17 @@ def _sources(settings: Settings, now: datetime) -> Iterator[Finding]:
 def _policy(settings: Settings, now: datetime) -> Iterator[Finding]:
     policy = load_policy(settings.policy_path)
     enabled = policy.enabled_rules()
-    sent = {kind for source in settings.sources for kind in source.event_types}
-    timed = any(source.time_precision == "second" for source in settings.sources)
-    has_core_skills = bool(core_skills_of(load_roster(settings)))
-    asleep = {}
-    for name, (rule, _) in enabled.items():
-        lacking = rule.missing(sent)
-        if rule.needs_time_of_day and not timed:
-            lacking.append("the time of day")
-        if rule.needs_core_skills and not has_core_skills:
-            lacking.append("core skills in the roster")
-        if lacking:
-            asleep[name] = ", ".join(lacking)
+    asleep = rules_asleep(policy, settings)
+    library = load_nudges(settings.nudges_path, policy)
     name = str(settings.policy_path or "the shipped policy")
     yield Finding("ok", "policy", f"{name}, version {policy.version}, {len(enabled)} rules enabled")
     if asleep:
         told = "; ".join(f"{rule} (needs {needs})" for rule, needs in sorted(asleep.items()))
         yield Finding("note", "rules asleep", f"there is not what they need: {told}")
+    name = str(settings.nudges_path or "the shipped library")
+    yield Finding(
+        "ok", "nudges", f"{name}, version {library.version}, {len(library.nudges)} nudges"
+    )
 
 
 def _serving(settings: Settings, now: datetime) -> Iterator[Finding]:

@@ -112,7 +112,7 @@ def test_without_a_subject_the_text_still_reads() -> None:
 
 
 def test_the_most_telling_of_several_triggers_is_answered() -> None:
-    good = Trigger("good_news", "milestone", "ana", COURSE)
+    good = Trigger("good_news", "streak", "ana", COURSE)
     assert Programme().one(MORNING, state(), good, rule())["trigger_kind"] == "rule"
     assert Programme().one(MORNING, state(), good)["trigger_kind"] == "good_news"
 

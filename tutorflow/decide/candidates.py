@@ -11,8 +11,9 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from tutorflow.decide.alerts import Alert, Changes, Evidence, OpenState, queue_key
+from tutorflow.decide.alerts import Alert, Changes, Evidence, OpenState, queue_order
 from tutorflow.decide.frames import Frames
+from tutorflow.decide.handoff_facts import NotCommitted
 from tutorflow.decide.handoffs import write_notes
 from tutorflow.decide.open_state import Opened
 from tutorflow.decide.scores import score
@@ -34,10 +35,21 @@ def build_candidates(
     around: Surroundings,
     moments: Mapping[tuple[str, str], pd.Timestamp],
     log: list[dict[str, Any]],
+    not_committed: NotCommitted = NotCommitted(),  # noqa: B008 - immutable
 ) -> Candidates:
     """The candidate tables of a window; every frame fits its table in the contract."""
     as_of: datetime = log[-1]["as_of"]
-    notes = write_notes(warehouse, list(changes.notes.values()), policy, around.titles)
+    notes = write_notes(
+        warehouse,
+        settings,
+        list(changes.notes.values()),
+        policy,
+        around.titles,
+        lambda note: around.coach_of(
+            *note.key[:2], policy.route(note.key[2], note.alert_tier).role, note.at
+        ).timezone,
+        not_committed._replace(alerts=list(changes.alerts.values())),
+    )
     scores, parts = score(frames, policy, moments)
     tables: dict[str, pd.DataFrame | list[dict[str, Any]]] = {
         "alerts": [_alert_row(alert, policy) for alert in changes.alerts.values()],
@@ -56,6 +68,7 @@ def build_candidates(
             for signal, recorded_at, disposition, alert_id in changes.dispositions.values()
         ],
         "suppressions": [hold.__dict__ for hold in changes.holds.values()],
+        "item_findings": [finding.__dict__ for finding in changes.findings.values()],
         "learner_states": [
             {
                 "learner_id": learner_id,
@@ -107,12 +120,22 @@ def _alert_row(alert: Alert, policy: Policy) -> dict[str, Any]:
         "coach_id": alert.coach_id,
         "owner_role": alert.owner_role,
         "channel": alert.channel,
+        "contact_id": alert.contact_id,
         "opened_at": alert.opened_at,
         "delivered_at": alert.delivered_at,
         "delivered_to": alert.delivered_to,
         "delivered_tier": alert.delivered_tier,
         "risen_at": alert.risen_at,
         "due_at": alert.due_at,
+        "acknowledged_at": alert.acknowledged_at,
+        "acknowledged_by": alert.acknowledged_by,
+        "breached_at": alert.breached_at,
+        "resumed_at": alert.resumed_at,
+        "overridden_at": alert.overridden_at,
+        "overridden_by": alert.overridden_by,
+        "override_reason": alert.override_reason,
+        "override_coach_id": alert.override_coach_id,
+        "override_tier": alert.override_tier,
         "closed_at": alert.closed_at,
         "close_reason": alert.close_reason,
         "reopened_count": alert.reopened_count,
@@ -132,6 +155,9 @@ def _evidence_row(alert: Alert, evidence: Evidence) -> dict[str, Any]:
     return {
         "alert_id": alert.alert_id,
         "recovered_at": evidence.recovered_at,
+        "undone_at": evidence.undone_at,
+        "recovery_kind": evidence.recovery[0] if evidence.recovery else None,
+        "recovery_times": evidence.recovery[1] if evidence.recovery else None,
         **{
             name: value
             for name, value in signal._asdict().items()
@@ -157,10 +183,14 @@ def _queue(
             "records"
         )
         words.update({row["alert_id"]: row for row in stored})
-    return [
-        _queue_row(position, alert, words[alert.alert_id], policy, as_of)
-        for position, alert in enumerate(sorted(shown, key=queue_key), start=1)
-    ]
+    rows = []
+    listed: set[tuple[str | None, str]] = set()
+    for position, alert in enumerate(queue_order(shown), start=1):
+        who = (alert.coach_id, alert.key[0])
+        row = _queue_row(position, alert, words[alert.alert_id], policy, as_of)
+        rows.append({**row, "is_first_of_learner": who not in listed})
+        listed.add(who)
+    return rows
 
 
 def _queue_row(

@@ -146,7 +146,10 @@ def advance_window(
             *window.found.signals["learner_id"],
             *frames.enrolments["learner_id"],
         }
-        outgoing = Outgoing(settings, policy, roster, around, opened, first, concerned)
+        news = good_news(
+            frames, policy, first, ends[-1], around.titles, (), around.is_out_of_scope
+        )
+        outgoing = Outgoing(settings, policy, roster, around, opened, first, concerned, news)
 
         def on_tick(index: int, news: list[Fact], changes: Changes) -> None:
             _note_moments(moments, ends[index], news, opened.state)

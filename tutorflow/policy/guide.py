@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tutorflow.decide.rule import RULES, Rule
 from tutorflow.decide.working_time import NEXT_SESSION
+from tutorflow.policy.examples import example
 from tutorflow.policy.model import LAYERS, Level, Policy, Recovery, Route, RulePolicy
+from tutorflow.policy.nudges import RESULTS, Nudge, NudgeLibrary, filled
 
 TIERS = {
     1: "a nudge will do; no coach is called",
@@ -44,10 +46,15 @@ ABOUT = {
 }
 
 
-def policy_guide(policy: Policy, asleep: Mapping[str, str] | None = None) -> str:
+def policy_guide(
+    policy: Policy,
+    asleep: Mapping[str, str] | None = None,
+    nudges: NudgeLibrary | None = None,
+) -> str:
     """The policy in plain words, as Markdown.
 
-    ``asleep`` names rules that cannot work with the sources at hand, and why.
+    ``asleep`` names rules that cannot work with the sources at hand, and why; ``nudges`` is the
+    library in use.
     """
     lines = [
         "# When a learner needs a human",
@@ -64,6 +71,8 @@ def policy_guide(policy: Policy, asleep: Mapping[str, str] | None = None) -> str
         *_order(policy),
         *_states(policy),
         *_good_news(policy),
+        *(_nudges(nudges) if nudges else ()),
+        *_practice(policy),
         *_scores(policy),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -183,7 +192,11 @@ def _rule(policy: Policy, name: str, entry: RulePolicy, why_asleep: str | None) 
     yield ""
     for position, level in enumerate(entry.levels):
         is_known = position > 0 and level.when == entry.levels[position - 1].when
-        yield f"- **Alert tier {level.alert_tier}**: {_fires_when(policy, name, level, is_known)}."
+        tier = f"Alert tier {level.alert_tier}" if level.alert_tier else "Only noted"
+        yield f"- **{tier}**: {_fires_when(policy, name, level, is_known)}."
+        case = example(policy, name, level)
+        if case is not None:
+            yield f"  - Fires: {case.hit}. Does not yet: {case.near_miss}."
     yield f"- **Closes** with {_recovery(policy.recovery_of(name), rule)}."
     cooldown = policy.cooldown_of(name)
     if cooldown:
@@ -696,6 +709,78 @@ def _states(policy: Policy) -> Iterator[str]:
         f"lasted {_hours(states.dwell_hours)}."
     )
     yield ""
+
+
+def _nudges(library: NudgeLibrary) -> Iterator[str]:
+    quiet = library.quiet_hours
+    channels = " and ".join(_words(channel) for channel in quiet.channels)
+    yield "## What the AI tutor says by itself"
+    yield ""
+    yield (
+        "A nudge acknowledges effort and offers one small step. A learner gets at most one a day, "
+        f"the same one again after {library.again_after_days:g} days at the earliest. What is sent "
+        f"by {channels} waits from {quiet.start:%H:%M} to {quiet.end:%H:%M}. Who has opted out, is "
+        "on a pause, or is with a person about a matter of safety hears nothing. So that the "
+        f"result can be compared, {_share(library.holdout_share)} of cases are held out by lot; "
+        "never those with an alert of tier 3 or 4. Which wording a learner gets is drawn once."
+    )
+    yield ""
+    yield from _table(
+        ("Nudge", "When", "For example", "Purpose, and who answers for it", "Judged by"),
+        [
+            (
+                f"`{name}`",
+                _nudge_when(nudge),
+                _nudge_text(library, nudge),
+                f"{nudge.purpose} ({_words(nudge.owner)})",
+                f"{RESULTS[nudge.measure.result]} within {_hours(nudge.measure.within_hours)}",
+            )
+            for name, nudge in library.nudges.items()
+        ],
+    )
+
+
+def _nudge_when(nudge: Nudge) -> str:
+    when = nudge.when
+    if when.states is not None:
+        return f"enters: {', '.join(_words(state) for state in when.states)}"
+    if when.rules is not None:
+        return f"tier 1 of {', '.join(f'`{rule}`' for rule in when.rules)}"
+    return f"good news: {', '.join(_words(kind) for kind in when.good_news or ())}"
+
+
+def _nudge_text(library: NudgeLibrary, nudge: Nudge) -> str:
+    """The first variant as it reads without a subject, and how it is sent."""
+    variant = next(iter(nudge.variants.values()))
+    language = library.language
+    values = {"subject": library.no_subject[language], "minutes": variant.minutes}
+    at = "" if variant.at == "now" else f", at {variant.at}"
+    text, step = (filled(texts, language, values) for texts in (variant.text, variant.step))
+    return f"{text} {step} ({_words(nudge.channel)}{at}, {variant.minutes} min)"
+
+
+def _practice(policy: Policy) -> Iterator[str]:
+    rules = policy.practice
+    bands = (
+        ("usually", rules.usual),
+        ("recovering", rules.recovering),
+        ("thriving", rules.thriving),
+        (f"after {rules.misses_in_a_row} misses in a row", rules.after_misses),
+    )
+    yield "## What to practise next"
+    yield ""
+    yield (
+        "The AI tutor is told the next skill: what a skill builds on comes first if it is not "
+        "mastered, what lies furthest back before all else. "
+        f"Mastered is an estimate of {_share(policy.mastered_at)}; what was mastered once counts "
+        f"until the estimate falls below {_share(rules.forgotten_below)}. Tasks are chosen by the "
+        "predicted chance of a right answer:"
+    )
+    yield ""
+    yield from _table(
+        ("Learner", "Aim at", "Between"),
+        [(who, _share(b.aim), f"{_share(b.low)} and {_share(b.high)}") for who, b in bands],
+    )
 
 
 def _scores(policy: Policy) -> Iterator[str]:
