@@ -12,6 +12,7 @@ from builders import Fold
 from tutorflow.decide import candidates, open_state
 from tutorflow.decide.crowds import ItemTry, note_tries
 from tutorflow.decide.ticks import Changes
+from tutorflow.decide.working_time import Coach
 from tutorflow.publish import tables
 from tutorflow.publish.database import writing
 from tutorflow.settings import Settings
@@ -40,15 +41,21 @@ def commit(home: Settings, fold: Fold) -> None:
 
 
 def restarted(
-    home: Settings, fold: Fold, at: datetime, since: datetime, tries: Iterable[ItemTry] = ()
+    home: Settings,
+    fold: Fold,
+    at: datetime,
+    since: datetime,
+    tries: Iterable[ItemTry] = (),
+    others: Iterable[Coach] = (),
 ) -> Fold:
     """A fold that knows of the past what the serving database and the marts know at ``at``.
 
-    ``since``: signals fired from then on may be found again; ``tries``: what the marts know.
+    ``since``: signals fired from then on may be found again; ``tries``: what the marts know;
+    ``others``: the coaches beside the fold's own.
     """
     commit(home, fold)
     opened = open_state.load(home, fold.policy, at)
-    opened.use_coaches({fold.coach.coach_id: fold.coach})
+    opened.use_coaches({coach.coach_id: coach for coach in (fold.coach, *others)})
     opened.remember_signals(home, since)
     opened.remember_fired(home, fold.policy, at, fold._outside)
     note_tries(opened.state.tries, [one for one in tries if one.at < at])
