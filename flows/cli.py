@@ -440,6 +440,28 @@ def rehearse(
 
 
 @app.command()
+def report(
+    context: typer.Context,
+    month: Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="The month.")],
+    target: Annotated[
+        Path | None, typer.Option("--out", help="Where to write it; default: report-MONTH.html.")
+    ] = None,
+) -> None:
+    """Write the month's report: one page to print, for those who answer for the programme.
+
+    What the AI did and where people acted, how good the alerts were, what became of learners,
+    what can be said of effects and what cannot yet. No learner and no coach is named.
+
+    **Example:** `tutorflow report --month 2026-03`
+    """
+    from tutorflow.measure.report import report_page
+
+    path = target or Path(f"report-{month}.html")
+    path.write_text(report_page(_settings(context), month), encoding="utf-8")
+    out.print(f"Wrote {path}.", soft_wrap=True)
+
+
+@app.command()
 def demo(
     folder: Annotated[
         Path, typer.Option(help="Where the demo lives; its own home, removed and made anew.")
