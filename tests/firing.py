@@ -15,15 +15,21 @@ from tutorflow.policy import Policy
 
 @cache
 def shipped(rule: str) -> Policy:
-    """The shipped policy with this rule alone."""
-    return policy(only=[rule])
+    """The shipped policy with this rule alone; who the learner is otherwise does not matter."""
+    return alone(rule)
+
+
+def alone(rule: str, **changes: Any) -> Policy:
+    """The policy with one rule, whose entry is changed so."""
+    used = policy(only=[rule], rules={rule: changes})
+    if getattr(used.rules[rule], "only_while_struggling", False):
+        return policy(only=[rule], rules={rule: {**changes, "only_while_struggling": False}})
+    return used
 
 
 def found_by(rule: str, level: dict[str, Any] | None = None, **rows: list[Row]) -> Findings:
     """Everything that the shipped rule finds, or one ``level`` in its place."""
-    used = shipped(rule)
-    if level is not None:
-        used = policy(only=[rule], rules={rule: {"levels": [{"sentence": "", **level}]}})
+    used = shipped(rule) if level is None else alone(rule, levels=[{"sentence": "", **level}])
     return find(frames(**rows), used, pd.Timestamp(FAR_PAST), pd.Timestamp(FAR_FUTURE), {})
 
 

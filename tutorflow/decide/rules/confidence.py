@@ -17,23 +17,18 @@ from tutorflow.decide.rule import (
     Times,
     rule,
 )
-from tutorflow.decide.rules.series import LEARNER, REACH, count_within, trailing_sum
+from tutorflow.decide.rules.series import (
+    LEARNER,
+    REACH,
+    Trail,
+    count_within,
+    group_numbers,
+    running_sum,
+)
 
 HALF = REACH / 2
 MODULE = (*LEARNER, "module_id")
 HELP = ("hint_requested", "explanation_viewed", "help_requested")
-
-
-def _last(
-    values: pd.Series, rows: pd.DataFrame, count: int, unit: pd.Series | None = None
-) -> pd.Series:
-    """Sum over the learner's last ``count`` answers (or units), none older than ``REACH``."""
-    learner = rows.groupby(list(LEARNER), sort=False).ngroup()
-    return trailing_sum(values, rows["known_at"], learner, REACH, last=count, unit=unit)
-
-
-def _keys(rows: pd.DataFrame) -> list[pd.Series]:
-    return [rows[name] for name in LEARNER]
 
 
 def _by_row(values: pd.Series | pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
@@ -67,7 +62,7 @@ def slow_responses(
             REACH, on="known_at", min_periods=10, closed="left"
         )["response_seconds"]
         ratio = rows["response_seconds"] / _by_row(past.median(), rows)
-        holds = _last((ratio > times_own_median).fillna(False), rows, items) >= items
+        holds = Trail(rows).sum((ratio > times_own_median).fillna(False), items) >= items
         observed, threshold = ratio, times_own_median
         n, window = _by_row(past.count(), rows), "own median of the last 14 days"
     else:
@@ -107,9 +102,10 @@ def rapid_guessing(
     limit = np.minimum(at_most_seconds, of_item_mean * rows["item_mean_seconds"])
     known = rows["item_seconds_count"] >= item_responses
     rapid = (~rows["is_correct"] & known & (rows["response_seconds"] < limit)).fillna(False)
-    n = _last(pd.Series(1, index=rows.index), rows, 20)
-    share = _last(rapid, rows, 20) / n
-    run = _last(rapid, rows, in_a_row or 1)
+    behind = Trail(rows)
+    n = behind.count(20)
+    share = behind.sum(rapid, 20) / n
+    run = behind.sum(rapid, in_a_row or 1)
     if share_of_last_20 is None:
         observed, threshold, evidence = run, float(in_a_row or 1), in_a_row or 1
         n, window = rows["response_number"].clip(upper=20), "answers in a row"
@@ -180,12 +176,14 @@ def hint_dependency(
     when its own items show it.
     """
     rows = responses
-    number = rows["is_first_attempt"].astype("int64").groupby(_keys(rows), sort=False).cumsum()
-    used = (rows["hints_used"] > 0).astype("int64")
+    learner = group_numbers(rows, LEARNER)
+    number = running_sum(rows["is_first_attempt"], learner)
+    used = rows["hints_used"] > 0
     # A hinted item counts once, at the first of its tries that used a hint.
-    first_use = (used == 1) & (used.groupby([*_keys(rows), number], sort=False).cumsum() == 1)
-    n = _last(rows["is_first_attempt"], rows, items, unit=number)
-    observed = _last(first_use, rows, items, unit=number) / n.where(n > 0)
+    first_use = used & (running_sum(used, group_numbers(rows, [learner, number])) == 1)
+    behind = Trail(rows, [learner])
+    n = behind.sum(rows["is_first_attempt"], items, unit=number)
+    observed = behind.sum(first_use, items, unit=number) / n.where(n > 0)
     holds = (n >= items) & (observed >= share)
     if items_of_this_session > 1:
         here = count_within(rows["is_first_attempt"], rows, [*LEARNER, "session_id"])
@@ -220,14 +218,16 @@ def hint_overuse(
     if in_module is not None:
         threshold, window = in_module, f"last {days:g} days"
         by: tuple[str, ...] = MODULE
-        observed = count_within(hint, rows, MODULE, pd.Timedelta(days=days))
-        holds = (observed >= in_module) & (count_within(hint, rows, MODULE, last=quiet) > 0)
+        module = group_numbers(rows, MODULE)
+        observed = count_within(hint, rows, [module], pd.Timedelta(days=days))
+        holds = (observed >= in_module) & (count_within(hint, rows, [module], last=quiet) > 0)
     else:
         threshold, window, by = without_progress or 3, f"{minutes:g} minutes", LEARNER
-        progress = rows["is_correct"].astype("int64").groupby(_keys(rows), sort=False).cumsum()
-        observed = count_within(hint, rows, [*LEARNER, progress], pd.Timedelta(minutes=minutes))
+        learner = group_numbers(rows, LEARNER)
+        progress = running_sum(rows["is_correct"], learner)
+        observed = count_within(hint, rows, [learner, progress], pd.Timedelta(minutes=minutes))
         many = hint & (observed >= threshold)
-        holds = count_within(many, rows, LEARNER, HALF, last=quiet) > 0
+        holds = count_within(many, rows, [learner], HALF, last=quiet) > 0
     return Condition(
         rows,
         holds,
@@ -251,7 +251,7 @@ def help_avoidance(steps: pd.DataFrame, *, wrong: Count = 4) -> Condition:
     """
     rows = steps[steps["is_answer"] | steps["step"].isin(HELP)]
     alone = rows["is_answer"] & ~rows["is_correct"] & rows["is_unaided"]
-    observed = _last(alone & (rows["hints_available"] > 0), rows, wrong)
+    observed = Trail(rows).sum(alone & (rows["hints_available"] > 0), wrong)
     return Condition(
         rows,
         observed >= wrong,
@@ -279,18 +279,19 @@ def hint_not_used(
     """
     acts = steps[steps["is_answer"] | steps["step"].isin([*HELP, "response_revised"])]
     acts = acts[acts["item_id"].notna()]
-    next_at = acts["known_at"].groupby([acts[c] for c in (*LEARNER, "item_id")], sort=False)
+    next_at = acts["known_at"].groupby(group_numbers(acts, (*LEARNER, "item_id")), sort=False)
     patience = pd.Timedelta(minutes=minutes)
     rows = acts.assign(known_at=acts["known_at"] + patience, next_at=next_at.shift(-1))
     rows = rows[rows["step"] == "hint_requested"]
     unused = rows["next_at"].isna() | (rows["next_at"] > rows["known_at"])
-    observed = count_within(unused, rows, LEARNER, pd.Timedelta(days=days))
+    behind = Trail(rows, window=pd.Timedelta(days=days))
+    observed = behind.sum(unused)
     return Condition(
         rows,
         unused & (observed >= times),
         observed,
         times,
-        count_within(pd.Series(1, index=rows.index), rows, LEARNER, pd.Timedelta(days=days)),
+        behind.count(),
         f"last {days:g} days",
         subject="item_id",
     )
@@ -321,12 +322,11 @@ def pacing_drift(
     rows = responses[responses["response_seconds"].notna()]
     # Thousandths, so that sums are exact whatever else is in the frame.
     pace = (1000 * np.log1p(rows["response_seconds"])).round()
-    ones = pd.Series(1, index=rows.index)
-    n, total = _last(ones, rows, answers), _last(pace, rows, answers)
-    both = answers + before
-    base_n = _last(ones, rows, both) - n
-    base = _last(pace, rows, both) - total
-    squares = _last(pace * pace, rows, both) - _last(pace * pace, rows, answers)
+    behind, both = Trail(rows), answers + before
+    n, total = behind.count(answers), behind.sum(pace, answers)
+    base_n = behind.count(both) - n
+    base = behind.sum(pace, both) - total
+    squares = behind.sum(pace * pace, both) - behind.sum(pace * pace, answers)
     spread = np.sqrt((base_n * squares - base * base) / (base_n * (base_n - 1)).where(base_n > 1))
     change = (total / n - base / base_n.where(base_n > 0)) / spread.where(spread > 0)
     observed = (change if faster_by is None else -change).round(6)
@@ -351,9 +351,9 @@ def revision_loop(steps: pd.DataFrame, *, revisions: Count = 4) -> Condition:
     revised = rows["step"] == "response_revised"
     rows = rows[revised | rows["is_answer"] | (rows["step"] == "item_abandoned")]
     revised = revised[rows.index]
-    place = [rows[c] for c in (*LEARNER, "session_id", "item_id")]
-    settled = (~revised).astype("int64").groupby(place, sort=False).cumsum()
-    observed = revised.astype("int64").groupby([*place, settled], sort=False).cumsum()
+    place = group_numbers(rows, (*LEARNER, "session_id", "item_id"))
+    settled = running_sum(~revised, place)
+    observed = running_sum(revised, group_numbers(rows, [place, settled]))
     return Condition(
         rows,
         revised & (observed >= revisions),
@@ -388,14 +388,15 @@ def answer_dependency(
     shown = (steps["step"] == "explanation_viewed") | (
         (steps["step"] == "hint_requested") & (steps["hint_level"] >= steps["hint_level_max"])
     )
-    place = [steps[c] for c in (*LEARNER, "session_id", "item_id")]
-    is_shown = shown.astype("int64").groupby(place, sort=False).cumsum() > 0
+    place = group_numbers(steps, (*LEARNER, "session_id", "item_id"))
+    is_shown = (running_sum(shown, place) > 0) & steps["session_id"].notna()
     rows = steps[steps["is_answer"]]
     was_shown = is_shown[rows.index] & rows["item_id"].notna()
     right = rows["is_correct"]
-    n = _last(pd.Series(1, index=rows.index), rows, of_last)
-    observed = _last(right & was_shown, rows, of_last)
-    alone = _last(~right & rows["is_unaided"] & ~was_shown, rows, of_last)
+    behind = Trail(rows)
+    n = behind.count(of_last)
+    observed = behind.sum(right & was_shown, of_last)
+    alone = behind.sum(~right & rows["is_unaided"] & ~was_shown, of_last)
     holds = (n >= of_last) & (observed >= given) & (alone >= unaided_wrong)
-    holds &= _last(right & ~was_shown, rows, of_last) == 0
+    holds &= behind.sum(right & ~was_shown, of_last) == 0
     return Condition(rows, holds, observed, given, n, f"last {of_last} answers", evidence=of_last)

@@ -15,7 +15,14 @@ from tutorflow.decide.rule import (
     Share,
     rule,
 )
-from tutorflow.decide.rules.series import LEARNER, REACH, count_within, first_within, group_numbers
+from tutorflow.decide.rules.series import (
+    LEARNER,
+    REACH,
+    Trail,
+    count_within,
+    group_numbers,
+    running_sum,
+)
 
 SKILL = (*LEARNER, "skill_id")
 HALF = REACH / 2
@@ -128,21 +135,21 @@ def two_core_skills_missed(responses: pd.DataFrame, *, misses: Few = 2) -> Condi
     tries = _first_tries(responses)
     rows = tries[tries["is_core"]]
     missed = ~rows["is_correct"]
-    run = rows["is_correct"].astype("int64").groupby([rows[c] for c in LEARNER]).cumsum()
-    on_skill: list[str | pd.Series] = [*SKILL, run]
-    in_run: list[str | pd.Series] = [*LEARNER, run]
-    observed = count_within(missed, rows, on_skill, HALF)
+    learner = group_numbers(rows, LEARNER)
+    run = running_sum(rows["is_correct"], learner)
+    in_run = Trail(rows, [learner, run], HALF)
+    on_skill = Trail(rows, [learner, "skill_id", run], HALF)
+    observed = on_skill.sum(missed)
     failed = missed & (observed >= misses)
-    among_all = count_within(failed, rows, in_run, HALF)
-    elsewhere = among_all > count_within(failed, rows, on_skill, HALF)
+    elsewhere = in_run.sum(failed) > on_skill.sum(failed)
     # It stays true until something goes right, also while a third skill is begun.
-    holds = missed & (count_within(failed & elsewhere, rows, in_run, HALF) > 0)
+    holds = missed & (in_run.sum(failed & elsewhere) > 0)
     return Condition(
         rows,
         holds,
         observed,
         misses,
-        count_within(missed, rows, in_run, HALF),
+        in_run.sum(missed),
         "first tries on core skills",
         evidence=2 * misses,
         subject="skill_id",
@@ -160,13 +167,15 @@ def trend_reversal(
     """
     rows = _first_tries(responses)
     missed = ~rows["is_correct"]
-    before = rows[["consecutive_correct", "known_at"]].groupby([rows[c] for c in SKILL], sort=False)
+    skill = group_numbers(rows, SKILL)
+    behind = Trail(rows, [skill])
+    before = rows[["consecutive_correct", "known_at"]].groupby(skill, sort=False)
     observed = pd.Series(0.0, index=rows.index)
     ran = pd.Series(float("nan"), index=rows.index)
     for back in range(wrong, max(wrong, of_last) + 1):
         earlier = before.shift(back)
         is_near = rows["known_at"] - earlier["known_at"] < REACH
-        found = count_within(missed, rows, SKILL, last=back)
+        found = behind.sum(missed, last=back)
         fits = is_near & (earlier["consecutive_correct"] >= after_correct) & (found >= wrong)
         observed = observed.where(~fits, found)
         ran = ran.where(~fits, earlier["consecutive_correct"])
@@ -206,10 +215,10 @@ def repeated_help_no_gain(
     """
     asked = steps["step"].isin(["hint_requested", "help_requested"])
     rows = steps[steps["skill_id"].notna() & (asked | steps["is_answer"])]
-    order = group_numbers(rows, SKILL).argsort(kind="stable")
-    rows = rows.iloc[order]
-    # A visit: the steps at one item, up to the next item of the skill.
     skill = group_numbers(rows, SKILL)
+    order = skill.argsort(kind="stable")
+    rows, skill = rows.iloc[order], skill.iloc[order]
+    # A visit: the steps at one item, up to the next item of the skill.
     is_next = skill.ne(skill.shift()) | rows["item_id"].ne(rows["item_id"].shift())
     visit = is_next.cumsum()
     by_visit = rows.groupby(visit.to_numpy(), sort=False)
@@ -229,18 +238,18 @@ def repeated_help_no_gain(
         helped_until=previous["until"].reindex(at).to_numpy(),
     )
     tries = tries.sort_index()
-    gained = (tries["is_correct"] & tries["is_unaided"]).astype("int64")
-    spell = gained.groupby([tries[c] for c in SKILL], sort=False).cumsum()
+    skill = skill[tries.index]
+    spell = running_sum(tries["is_correct"] & tries["is_unaided"], skill)
     in_vain = ~tries["is_correct"] & tries["helped"]
     in_vain &= tries["known_at"] - tries["helped_until"] < HALF
-    observed = count_within(in_vain, tries, [*SKILL, spell], HALF)
+    observed = count_within(in_vain, tries, [skill, spell], HALF)
     line = mastered_at if mastery_below is None else mastery_below
     return Condition(
         tries,
         (observed >= times) & (tries["p_mastery_after"] < line),
         observed,
         times,
-        count_within(pd.Series(1, index=tries.index), tries, SKILL, HALF),
+        Trail(tries, [skill], HALF).count(),
         "first tries after help",
         by=SKILL,
         evidence=times + 1,
@@ -269,14 +278,12 @@ def failed_then_abandoned(
     left = steps["step"] == "item_abandoned"
     rows = steps[(left | steps["is_answer"]) & steps["skill_id"].notna()]
     rows = rows[rows["session_id"].notna()]
-    place: list[str | pd.Series] = [*LEARNER, "session_id", "skill_id"]
+    spell = group_numbers(rows, [*LEARNER, "session_id", "skill_id"])
     if ignore_productive_struggle:
-        got_it = (rows["is_correct"] & rows["is_unaided"]).astype("int64")
-        place.append(got_it.groupby(group_numbers(rows, place), sort=False).cumsum())
-    spell = group_numbers(rows, place)
-    missed = (rows["is_answer"] & ~rows["is_correct"]).astype("int64")
-    observed = missed.groupby(spell, sort=False).cumsum()
-    given_up = left[rows.index].astype("int64").groupby(spell, sort=False).cumsum()
+        got_it = running_sum(rows["is_correct"] & rows["is_unaided"], spell)
+        spell = group_numbers(rows, [spell, got_it])
+    observed = running_sum(rows["is_answer"] & ~rows["is_correct"], spell)
+    given_up = running_sum(left[rows.index], spell)
     return Condition(
         rows,
         (observed >= wrong) & (given_up >= abandoned),
@@ -306,10 +313,10 @@ def flat_mastery(
     """
     rows = _first_tries(responses)
     cycle = pd.Timedelta(days=cycle_days)
-    n = count_within(pd.Series(1, index=rows.index), rows, SKILL, 2 * cycle)
-    lately = count_within(pd.Series(1, index=rows.index), rows, SKILL, cycle)
-    start = first_within(rows["p_mastery_before"], rows, SKILL, 2 * cycle)
-    middle = first_within(rows["p_mastery_before"], rows, SKILL, cycle)
+    skill = group_numbers(rows, SKILL)
+    both, one = Trail(rows, [skill], 2 * cycle), Trail(rows, [skill], cycle)
+    n, lately = both.count(), one.count()
+    start, middle = both.first(rows["p_mastery_before"]), one.first(rows["p_mastery_before"])
     second = rows["p_mastery_after"] - middle
     holds = (n >= opportunities) & (lately < n) & (rows["p_mastery_after"] < mastered_at)
     holds &= (middle - start < gain_below) & (second < gain_below)
@@ -342,9 +349,8 @@ def error_pattern(
     tries = _first_tries(responses)
     rows = tries[~tries["is_correct"] & tries["error_type"].notna()]
     span = pd.Timedelta(days=days)
-    ones = pd.Series(1, index=rows.index)
     by = (*SKILL, "error_type")
-    observed, n = count_within(ones, rows, by, span), count_within(ones, rows, SKILL, span)
+    observed, n = Trail(rows, by, span).count(), Trail(rows, SKILL, span).count()
     return Condition(
         rows,
         (observed >= times) & (observed >= share_of_errors * n),

@@ -1,4 +1,4 @@
-"""Row arithmetic the rules share: trailing sums and first values within a learner."""
+"""Row arithmetic the rules share: what lies behind each row within a learner."""
 
 from __future__ import annotations
 
@@ -20,24 +20,67 @@ def trailing_sum(
     by: pd.Series,
     window: pd.Timedelta,
     last: int | None = None,
-    unit: pd.Series | None = None,
 ) -> pd.Series:
     """Sum of the values within the last ``window`` (half-open, ending at each row) within ``by``.
 
-    ``last`` further limits the sum to that many rows; with ``unit``, which numbers the rows and
-    never falls within ``by``, to the rows of that many numbers. Rows must be sorted by ``by`` then
-    ``at``.
+    ``last`` further limits the sum to that many rows. Rows must be sorted by ``by`` then ``at``.
     """
     groups = by.ne(by.shift()).cumsum().to_numpy().astype("int64")
     start = _starts(at, groups, window)
-    if last is not None and unit is None:
+    if last is not None:
         start = np.maximum(start, np.arange(1, len(values) + 1) - last)
-    elif last is not None and unit is not None and len(values):
-        number = unit.to_numpy(dtype="int64")
-        key = groups * (int(number.max()) + 1) + number
-        start = np.maximum(start, np.searchsorted(key, key - last, side="right"))
     total = np.concatenate(([0.0], np.cumsum(values.to_numpy(dtype="float64"))))
     return pd.Series(total[1:] - total[start], index=values.index)
+
+
+class Trail:
+    """What each row has behind it within its group: for several sums over the same rows.
+
+    ``by`` are columns (or series) of ``rows``, whose groups may be interleaved; an unknown key is
+    a group. Within each group the rows stand in order of ``known_at``. Behind a row lies what is
+    at most ``window`` old (half-open), with the row itself.
+    """
+
+    def __init__(
+        self,
+        rows: pd.DataFrame,
+        by: Sequence[str | pd.Series] = LEARNER,
+        window: pd.Timedelta = REACH,
+    ) -> None:
+        groups = group_numbers(rows, by).to_numpy()
+        self._order = np.argsort(groups, kind="stable")
+        self._groups = groups[self._order].astype("int64")
+        self._start = _starts(rows["known_at"].iloc[self._order], self._groups, window)
+        self._index = rows.index
+
+    def sum(
+        self, values: pd.Series, last: int | None = None, unit: pd.Series | None = None
+    ) -> pd.Series:
+        """Sum of the values, of at most the ``last`` rows; with ``unit``, which numbers the rows
+        and never falls within a group, of the rows of so many numbers."""
+        start = self._start
+        if last is not None and unit is None:
+            start = np.maximum(start, np.arange(1, len(start) + 1) - last)
+        elif last is not None and unit is not None and len(start):
+            number = unit.to_numpy(dtype="int64")[self._order]
+            key = self._groups * (int(number.max()) + 1) + number
+            start = np.maximum(start, np.searchsorted(key, key - last, side="right"))
+        known = values.to_numpy(dtype="float64")[self._order]
+        total = np.concatenate(([0.0], np.cumsum(known)))
+        return self._in_place(total[1:] - total[start])
+
+    def count(self, last: int | None = None, unit: pd.Series | None = None) -> pd.Series:
+        """How many rows lie behind."""
+        return self.sum(pd.Series(1, index=self._index), last, unit)
+
+    def first(self, values: pd.Series) -> pd.Series:
+        """The earliest value."""
+        return self._in_place(values.to_numpy(dtype="float64")[self._order][self._start])
+
+    def _in_place(self, found: np.ndarray) -> pd.Series:
+        result = np.empty(len(found))
+        result[self._order] = found
+        return pd.Series(result, index=self._index)
 
 
 def count_within(
@@ -47,40 +90,19 @@ def count_within(
     window: pd.Timedelta = REACH,
     last: int | None = None,
 ) -> pd.Series:
-    """``trailing_sum`` of ``values`` by the columns (or series) of ``by``, for rows in order of
-    ``known_at`` within each learner, whose groups may be interleaved. An unknown key is a group.
-    """
-    order, groups = _grouped(rows, by)
-    found = trailing_sum(
-        values.iloc[order], rows["known_at"].iloc[order], groups.iloc[order], window, last
-    )
-    return found.reindex(rows.index)
+    """Sum of the values behind each row within its group (see ``Trail``)."""
+    return Trail(rows, by, window).sum(values, last)
 
 
-def first_within(
-    values: pd.Series,
-    rows: pd.DataFrame,
-    by: Sequence[str | pd.Series],
-    window: pd.Timedelta = REACH,
-) -> pd.Series:
-    """The earliest of the ``values`` within the last ``window``, as ``count_within`` counts."""
-    order, groups = _grouped(rows, by)
-    sorted_groups = groups.iloc[order].to_numpy()
-    start = _starts(rows["known_at"].iloc[order], sorted_groups, window)
-    found = pd.Series(values.iloc[order].to_numpy()[start], index=rows.index[order])
-    return found.reindex(rows.index)
+def running_sum(values: pd.Series, by: pd.Series) -> pd.Series:
+    """Sum of the values so far within groups given as numbers."""
+    return values.astype("int64").groupby(by, sort=False).cumsum()
 
 
 def group_numbers(rows: pd.DataFrame, by: Sequence[str | pd.Series]) -> pd.Series:
     """A number per distinct combination of the columns (or series); an unknown key is one too."""
     keys = [rows[key] if isinstance(key, str) else key for key in by]
     return rows.groupby(keys, sort=False, dropna=False).ngroup()
-
-
-def _grouped(rows: pd.DataFrame, by: Sequence[str | pd.Series]) -> tuple[np.ndarray, pd.Series]:
-    """Positions of the rows sorted by group (in each, as they stand), and each row's group."""
-    groups = group_numbers(rows, by)
-    return np.argsort(groups.to_numpy(), kind="stable"), groups
 
 
 def _starts(at: pd.Series, groups: np.ndarray, window: pd.Timedelta) -> np.ndarray:
