@@ -93,9 +93,9 @@ def flags(exposures: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     contacted = known["was_contacted"].fillna(False).astype(bool)
     group = np.where(contacted, "contacted", "not_contacted")
     group = np.where(known["arm"] == "held_out", "held_out", group)
-    return known.rename(columns={"exposed_at": "flagged_at"}).assign(group=group)[
-        ["learner_id", "course_id", "flagged_at", "group"]
-    ]
+    flagged = known.rename(columns={"exposed_at": "flagged_at"}).assign(group=group)
+    columns = ["learner_id", "course_id", "flagged_at", "group"]
+    return flagged.loc[:, columns]
 
 
 def _final(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -103,7 +103,8 @@ def _final(outcomes: pd.DataFrame) -> pd.DataFrame:
     if outcomes.empty:
         return outcomes
     longest = outcomes["window_hours"] == outcomes["window_hours"].max()
-    return outcomes[longest & outcomes["label"].isin(FINAL)].reset_index(drop=True)
+    final: pd.DataFrame = outcomes[longest & outcomes["label"].isin(FINAL)]
+    return final.reset_index(drop=True)
 
 
 def _case(

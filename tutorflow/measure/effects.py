@@ -128,14 +128,15 @@ def with_segments(cases: pd.DataFrame, zone: str, terms: Mapping[str, Term]) -> 
     bounds = [0, *[until for until, _ in TIMES_OF_DAY]]
     names = [name for _, name in TIMES_OF_DAY]
     hours = pd.cut(local.dt.hour, bounds, right=False, labels=names).astype("object")
+    found = [
+        term_at(at, terms.get(course))
+        for at, course in zip(cases["assigned_at"], cases["course_id"], strict=True)
+    ]
     return cases.assign(
         course=cases["course_id"],
         time_of_day=hours,
         coach=cases["coach_id"],
-        term=[
-            term_at(at, terms.get(course))
-            for at, course in zip(cases["assigned_at"], cases["course_id"], strict=True)
-        ],
+        term=pd.Series(found, index=cases.index, dtype="object"),
     )
 
 
@@ -414,6 +415,7 @@ def sentence(row: Mapping[str, Any], standards: Standards) -> str:
 # -- what would have happened anyway ---------------------------------------------------------------
 
 FLAG_GROUPS = ("contacted", "not_contacted", "held_out")
+WEEK_SECONDS = 7 * 24 * 3600.0
 WEEKS_AROUND = range(-5, 5)  # of seven days each; week 0 begins with the flag
 
 
@@ -429,7 +431,8 @@ def flag_trend(
     """
     first = flags.sort_values(["flagged_at", "course_id"]).drop_duplicates("learner_id")
     met = first.merge(active_days, on=["learner_id", "course_id"])
-    met["week"] = (met["active_at"] - met["flagged_at"]) // pd.Timedelta(days=7)
+    since = (met["active_at"] - met["flagged_at"]).dt.total_seconds()
+    met["week"] = (since // WEEK_SECONDS).astype("int64")
     counted = met.groupby(["learner_id", "week"]).size()
     rows = []
     for group in FLAG_GROUPS:

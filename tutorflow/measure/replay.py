@@ -396,13 +396,13 @@ def _delivered(rows: list[dict[str, Any]], window: Window) -> pd.DataFrame:
 def _held(holds: Iterable[Hold], alerts: Mapping[str, Alert], window: Window) -> pd.DataFrame:
     rows = [
         {
-            "alert_id": hold.alert_id,
-            "coach_id": alerts[hold.alert_id].coach_id,
-            "day": _day(window, alerts[hold.alert_id].coach_id, hold.held_at),
+            "alert_id": alert.alert_id,
+            "coach_id": alert.coach_id,
+            "day": _day(window, alert.coach_id, hold.held_at),
         }
         for hold in holds
         if hold.reason == "capacity"
-        and hold.alert_id in alerts
+        and (alert := alerts.get(hold.alert_id or "")) is not None
         and hold.held_at > window.span.first
     ]
     return _frame(rows, ["alert_id", "coach_id", "day"])

@@ -357,7 +357,7 @@ def trend_plot(rows: pd.DataFrame) -> str:
     """Active days per week around a flag, by what people did."""
     series = [
         Series(
-            GROUPS[group],
+            GROUPS[str(group)],
             [float(week) for week in mine["week"]],
             list(mine["active_days"]),
             list(mine["low"]),
