@@ -196,6 +196,13 @@ def test_a_pause_is_entered_and_left_at_once_when_the_calendar_says_so() -> None
     assert ana.state == "on_track"
 
 
+def test_a_short_pause_is_left_when_it_is_over() -> None:
+    ana = Programme(working()).tick(NOON, touched=True)
+    ana.pause = (NOON, NOON + hours(3), "paused (excused)")
+    ana.tick(NOON + hours(1), touched=True)
+    assert ana.tick(NOON + hours(3), touched=True).state == "on_track"
+
+
 def test_trouble_is_not_told_of_a_learner_on_pause() -> None:
     ana = Programme(working()).trouble(NOON)
     ana.pause = (NOON, NOON + days(7), "paused (holiday)")

@@ -1,8 +1,8 @@
 """Learner states: one label, the same for the AI tutor and the coach, with its history.
 
-Worse labels (stuck, drifting) are entered at once; a label is left for a better one only after it
-has stood for the dwell time, so that states do not flicker. The label follows from open alerts and
-a few facts of the learner's own past.
+Worse labels (stuck, drifting) are entered at once, and so is and ends a pause; any other label is
+left for a better one only after it has stood for the dwell time, so that states do not flicker. The
+label follows from open alerts and a few facts of the learner's own past.
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ class StateTracker:
             stays_until = current and current.since + timedelta(
                 hours=self.policy.states.dwell_hours
             )
-            if stays_until and label not in URGENT and as_of < stays_until:
+            # A pause is left when it is over, however short it was.
+            is_free = label in URGENT or (current is not None and current.state == "paused")
+            if stays_until and not is_free and as_of < stays_until:
                 recheck = min(filter(None, (stays_until, recheck)))
             else:
                 self._leave(learner, as_of)
