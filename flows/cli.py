@@ -282,6 +282,57 @@ def queue(
 
 
 @app.command()
+def log(
+    context: typer.Context,
+    alert_id: Annotated[str, typer.Argument(help="Alert, as in the queue's table.")],
+    kind: Annotated[str, typer.Argument(help="What was done, such as message or call.")],
+    code: Annotated[str, typer.Argument(help="What came of it, such as resumed or no_change.")],
+    note: Annotated[str | None, typer.Option(help="Anything a colleague should know.")] = None,
+    coach: Annotated[str | None, typer.Option(help="Who; default: the alert's coach.")] = None,
+) -> None:
+    """Log what a person did about an alert, as a coach tool would; the next hour takes it.
+
+    **Example:** `tutorflow log 3f9a... message partial_resume --note 'will try tomorrow'`
+    """
+    from tutorflow.publish.contract import inbox
+    from tutorflow.publish.inbox import write
+
+    columns = inbox()["interventions"].columns
+    for name, value in (("kind", kind), ("code", code)):
+        if value not in columns[name].values:
+            known = ", ".join(columns[name].values)
+            raise TutorflowError(f"{name} cannot be {value!r}; it is one of {known}")
+    row = {"alert_id": alert_id, "kind": kind, "code": code, "note": note, "coach_id": coach}
+    row_id = write(_settings(context), "interventions", **row)
+    out.print(f"Logged as {row_id}; the next hour takes it.")
+
+
+@app.command()
+def tune(
+    context: typer.Context,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="Write the diffs there instead of printing all.")
+    ] = None,
+) -> None:
+    """Propose changes of thresholds, with what they would have done; nothing is applied.
+
+    A person reads, tries (`tutorflow rehearse`) and accepts them.
+
+    **Example:** `tutorflow tune --out tuning.diff`, then `patch policy.yml tuning.diff`
+    """
+    from tutorflow.measure.tuning import proposals
+
+    found = proposals(_settings(context))
+    if not found:
+        out.print("No rule asks for a change: see rule_quality for what is known of each.")
+    for proposal in found:
+        out.print(proposal.as_text(), markup=False, soft_wrap=True)
+    if target is not None and found:
+        target.write_text("".join(proposal.diff for proposal in found), encoding="utf-8")
+        out.print(f"Wrote {target}. Nothing is changed before somebody applies it.")
+
+
+@app.command()
 def status(context: typer.Context) -> None:
     """Show how old the published tables are, the last runs, the sources, what is held, the gate.
 

@@ -18,7 +18,9 @@ from test_publish import postgres as postgres
 from test_publish import postgres_server as postgres_server
 from test_publish import settings as settings
 from test_publish import sqlite as sqlite
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.history import run_backfill
 from flows.hour import run_hour
 from tutorflow.decide.said import Acknowledgement, AlertVerdict, Intervention, Override
@@ -304,3 +306,26 @@ def test_a_backfill_hears_what_the_hours_heard(world: World, tmp_path: Path) -> 
     found = read_table(world.settings, "intervention_outcomes").set_index("window_hours")
     assert found.loc[72, "labelled_at"] == start + timedelta(hours=2)
     assert found.loc[168, "label"] == "still_open"
+
+
+# -- by hand ---------------------------------------------------------------------------------------
+
+
+def command(settings: Settings, *words: str) -> Any:
+    (settings.home / "tutorflow.yml").write_text("sources: []\n")
+    return CliRunner().invoke(app, ["--home", str(settings.home), *words])
+
+
+def test_a_person_can_log_by_hand(coached: Settings) -> None:
+    told = command(coached, "log", "alert", "call", "resumed", "--note", "she laughed")
+    assert told.exit_code == 0, told.output
+    (row,) = waiting(coached, datetime(2999, 1, 1))
+    assert (row.values["kind"], row.values["note"]) == ("call", "she laughed")
+    assert row.row_id in told.output
+
+
+def test_a_mistyped_code_is_refused_at_once(coached: Settings) -> None:
+    told = command(coached, "log", "alert", "call", "great")
+    assert told.exit_code == 2
+    assert "code cannot be 'great'; it is one of resumed" in told.output
+    assert waiting(coached, datetime(2999, 1, 1)) == []

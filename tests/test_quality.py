@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from builders import COURSE, answers, frames, on, policy
-from measured import ANA, BEN, CLEO, Diary, a_signal, an_exposure, at, table_of
+from conftest import World
+from measured import ANA, BEN, CLEO, Diary, a_signal, an_exposure, at, put, table_of
 
+from tutorflow.errors import TutorflowError
 from tutorflow.measure.estimates import share_interval
 from tutorflow.measure.quality import endings, nearest_rules, rule_quality, unannounced
+from tutorflow.measure.tuning import (
+    Effect,
+    Trial,
+    asked_for,
+    changed,
+    policy_diff,
+    proposals,
+    steps,
+)
 from tutorflow.policy import load_policy
 from tutorflow.policy.model import Missed
+from tutorflow.publish import read_table
+from tutorflow.settings import Settings
 
 POLICY = load_policy()
 NOW = at(28)
@@ -241,3 +256,130 @@ def test_a_signal_that_was_held_back_came_all_the_way() -> None:
         1.0,
         "cooldown",
     )
+
+
+# -- proposals -------------------------------------------------------------------------------------
+
+
+def judged(**columns: Any) -> pd.DataFrame:
+    """A row of rule_quality; shares that are not given are null."""
+    row = {"rule_id": "repeated_misses", "layer": "content", "days": 84, "as_of": NOW}
+    counts = dict.fromkeys(
+        ("signal_count", "alert_count", "verdict_count", "outcome_count", "missed_count"), 0
+    )
+    return table_of("rule_quality", [{**row, **counts, **columns}])
+
+
+def by_verdict(right: int, n: int, **columns: Any) -> pd.DataFrame:
+    low, high = share_interval(right, n)
+    return judged(verdict_count=n, verdict_precision=right / n, verdict_precision_low=low,
+                  verdict_precision_high=high,
+                  **{"not_actionable_share": 0.0, **columns})  # fmt: skip
+
+
+def test_a_rule_asks_for_a_change_only_when_the_whole_interval_is_below_the_line() -> None:
+    limits = POLICY.quality.tuning
+    assert asked_for(by_verdict(7, 20), limits)["repeated_misses"] == (
+        True,
+        "Coaches found 35% of 20 alerts right.",
+    )
+    assert share_interval(8, 20)[1] > limits.precision  # the interval reaches it
+    assert asked_for(by_verdict(8, 20), limits) == {}
+    assert asked_for(by_verdict(0, 19), limits) == {}  # too few to judge
+
+
+def test_what_coaches_cannot_act_on_asks_for_less_and_missed_learners_for_more() -> None:
+    limits = POLICY.quality.tuning
+    found = asked_for(by_verdict(20, 20, not_actionable_share=0.31), limits)
+    assert found["repeated_misses"][0] is True
+    assert asked_for(by_verdict(20, 20, not_actionable_share=0.3), limits) == {}
+    assert asked_for(judged(missed_count=5), limits)["repeated_misses"][0] is False
+    assert asked_for(judged(missed_count=4), limits) == {}
+
+
+def test_steps_go_one_up_and_one_down_within_the_bounds_of_the_rule() -> None:
+    rules = policy(
+        only=["repeated_misses"],
+        rules={
+            "repeated_misses": {
+                "levels": [
+                    {"alert_tier": 2, "when": {"in_a_row": 1}, "sentence": "x"},
+                    {"alert_tier": 2, "when": {"in_a_row": 3, "mastery_below": 0.3},
+                     "sentence": "x"},
+                ]
+            }
+        },
+    )  # fmt: skip
+    assert list(steps(rules, "repeated_misses")) == [
+        (("repeated_misses", 0, "in_a_row"), 2),
+        (("repeated_misses", 1, "in_a_row"), 2),
+        (("repeated_misses", 1, "in_a_row"), 4),
+        (("repeated_misses", 1, "mastery_below"), 0.27),
+        (("repeated_misses", 1, "mastery_below"), 0.33),
+    ]
+
+
+def test_the_diff_changes_one_number_of_the_file_and_nothing_else(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    diff = policy_diff(settings, ("inactive", 0, "days"), 8)
+    changed_lines = [line for line in diff.splitlines() if line[:1] in "+-" and line[1:2] == " "]
+    removed, added = changed_lines
+    assert removed[1:].replace("days: 7", "days: 8") == added[1:]
+    assert "@@" in diff
+
+
+def two_learners() -> Trial:
+    """Three in a row: twice Ana misses three and goes on, once Ben misses five and leaves."""
+    played = [
+        (ANA, 1, "xxxo"),
+        (ANA, 2, "ooo"),
+        (ANA, 8, "xxxo"),
+        (ANA, 9, "ooo"),
+        (BEN, 1, "xxxxx"),
+    ]
+    diary, rows = Diary(), []
+    for learner, day, pattern in played:
+        diary.answer(day, 9, pattern, learner=learner, course=COURSE)
+        rows += answers(pattern, day=day, learner=learner)
+    three = {"alert_tier": 1, "when": {"in_a_row": 3}, "sentence": "x"}
+    rules = policy(only=["repeated_misses"], rules={"repeated_misses": {"levels": [three]}})
+    missed = table_of("missed_learners", [])
+    return Trial(diary.warehouse(), frames(responses=rows), rules, missed, at(0), at(28))
+
+
+def test_a_stricter_step_is_tried_on_what_really_happened() -> None:
+    trial = two_learners()
+    assert trial.effect(trial.policy, "repeated_misses") == Effect(3, 3, 1, 0)
+    stricter = changed(trial.policy, ("repeated_misses", 0, "in_a_row"), 4)
+    assert trial.effect(stricter, "repeated_misses") == Effect(1, 1, 1, 0)
+    assert trial.policy.rules["repeated_misses"].levels[0].when == {"in_a_row": 3}
+
+
+def test_missed_learners_count_as_reached_in_the_days_before_they_ended() -> None:
+    ends = [{"learner_id": BEN, "course_id": COURSE, "ended_at": at(15, 9), "ending": "withdrew"}]
+    trial = replace(two_learners(), missed=table_of("missed_learners", [{**ends[0], "as_of": NOW}]))
+    assert trial.effect(trial.policy, "repeated_misses").missed_reached == 1
+    later = trial.missed.assign(ended_at=pd.Timestamp(at(15, 9.1)))
+    assert replace(trial, missed=later).effect(trial.policy, "repeated_misses").missed_reached == 0
+
+
+def test_before_anything_is_decided_there_is_nothing_to_tune(tmp_path: Path) -> None:
+    with pytest.raises(TutorflowError, match="nothing has been decided yet"):
+        proposals(Settings(home=tmp_path))
+
+
+def test_a_rule_that_cries_wolf_gets_a_proposal_and_the_policy_stays(world: World) -> None:
+    assert proposals(world.settings) == []
+    row = read_table(world.settings, "rule_quality", {"rule_id": "repeated_misses"}).iloc[0]
+    low, high = share_interval(5, 40)
+    bad = row.to_dict() | {
+        "verdict_count": 40, "verdict_precision": 5 / 40, "verdict_precision_low": low,
+        "verdict_precision_high": high, "not_actionable_share": 0.5,
+    }  # fmt: skip
+    put(world.settings, {"rule_quality": [bad]})
+    found = proposals(world.settings)
+    for proposal in found:
+        assert proposal.after.signals < proposal.before.signals
+        assert "Coaches found 12% of 40 alerts right." in proposal.as_text()
+    assert [proposal.rule for proposal in found] in ([], ["repeated_misses"])
+    assert load_policy() == POLICY
