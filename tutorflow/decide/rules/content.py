@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from tutorflow.decide.rule import (
@@ -216,29 +217,10 @@ def repeated_help_no_gain(
     asked = steps["step"].isin(["hint_requested", "help_requested"])
     rows = steps[steps["skill_id"].notna() & (asked | steps["is_answer"])]
     skill = group_numbers(rows, SKILL)
-    order = skill.argsort(kind="stable")
-    rows, skill = rows.iloc[order], skill.iloc[order]
-    # A visit: the steps at one item, up to the next item of the skill.
-    is_next = skill.ne(skill.shift()) | rows["item_id"].ne(rows["item_id"].shift())
-    visit = is_next.cumsum()
-    by_visit = rows.groupby(visit.to_numpy(), sort=False)
-    visits = pd.DataFrame(
-        {
-            "skill": skill.groupby(visit.to_numpy(), sort=False).first(),
-            "helped": asked[rows.index].groupby(visit.to_numpy(), sort=False).any(),
-            "until": by_visit["known_at"].last(),
-        }
-    )
-    previous = visits.shift()
-    was_helped = (previous["skill"] == visits["skill"]) & previous["helped"].eq(True)
+    helped, until = _help_at_the_item_before(rows, skill, asked[rows.index])
     first = rows["is_first_attempt"] & rows["is_answer"]
-    at = visit[first].to_numpy()
-    tries = rows[first].assign(
-        helped=was_helped.reindex(at).to_numpy(),
-        helped_until=previous["until"].reindex(at).to_numpy(),
-    )
-    tries = tries.sort_index()
-    skill = skill[tries.index]
+    tries = rows[first].assign(helped=helped[first], helped_until=until[first])
+    skill = skill[first]
     spell = running_sum(tries["is_correct"] & tries["is_unaided"], skill)
     in_vain = ~tries["is_correct"] & tries["helped"]
     in_vain &= tries["known_at"] - tries["helped_until"] < HALF
@@ -255,6 +237,28 @@ def repeated_help_no_gain(
         evidence=times + 1,
         subject="skill_id",
     )
+
+
+def _help_at_the_item_before(
+    rows: pd.DataFrame, skill: pd.Series, asked: pd.Series
+) -> tuple[pd.Series, pd.Series]:
+    """(whether there was help at the skill's item before this row's, when that item ended)."""
+    order = np.argsort(skill.to_numpy(), kind="stable")
+    numbers, items = skill.to_numpy()[order], group_numbers(rows, ["item_id"]).to_numpy()[order]
+    # A visit: the steps at one item, up to the next item of the skill.
+    is_next = rows["item_id"].isna().to_numpy()[order]
+    is_next[1:] |= (numbers[1:] != numbers[:-1]) | (items[1:] != items[:-1])
+    is_next[:1] = True
+    visit, starts = np.cumsum(is_next) - 1, np.flatnonzero(is_next)
+    helped = np.bincount(visit, weights=asked.to_numpy()[order]) > 0
+    until = rows["known_at"].to_numpy()[order][np.append(starts[1:], len(rows))[: len(starts)] - 1]
+    before = visit - 1
+    has_one = (before >= 0) & (numbers == numbers[starts[np.maximum(before, 0)]])
+    found = pd.Series(False, index=rows.index)
+    ended = pd.Series(pd.NaT, index=rows.index, dtype=rows["known_at"].dtype)
+    found.iloc[order] = has_one & helped[np.maximum(before, 0)]
+    ended.iloc[order] = until[np.maximum(before, 0)]
+    return found, ended
 
 
 @rule(
