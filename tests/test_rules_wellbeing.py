@@ -7,11 +7,24 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from builders import COURSE, Row, answers, frames, hours, on, policy, seen_by
+from builders import (
+    COURSE,
+    Fold,
+    Row,
+    answers,
+    frames,
+    hours,
+    on,
+    policy,
+    recovery,
+    seen_by,
+    signal,
+)
 from contact_rows import check_in, contact, findings_of, fired
 
 from tutorflow.decide.contacts import manual_flags, with_context
 from tutorflow.decide.frames import LOOKBACK
+from tutorflow.decide.said import Intervention
 from tutorflow.decide.signals import find
 from tutorflow.policy import load_policy
 
@@ -193,8 +206,21 @@ class TestHelpRequested:
         assert found["layer"].tolist() == ["content", "confidence"]
         assert found["subject_id"].tolist() == ["ratios", ""]
 
-    def test_a_person_s_contact_closes_it(self) -> None:
-        assert load_policy().recovery_of("help_requested").kind == "human_contact"
+    def test_a_person_s_contact_closes_it_also_one_logged_by_hand(self) -> None:
+        asked = signal(rule="help_requested", at=on(0, "09:00"), subject="ratios")
+        written = recovery("human_contact", at=on(0, "12:00"), subject=None, run=1)
+        called = Intervention("i1", on(0, "12:00"), "kim", "ana", COURSE, "call")
+        before = Intervention("i0", on(0, "08:00"), "kim", "ana", COURSE, "call")
+
+        def status(**then: Any) -> str:
+            fold = Fold().tick(on(0, "10:00"), asked)
+            events = [then["event"]] if "event" in then else []
+            fold.tick(on(0, "13:00"), *events, said=then.get("said", ()))
+            return fold.alert(layer="confidence").status
+
+        assert status(event=written) == "closed"
+        assert status(said=[called]) == "closed"
+        assert status(said=[before]) == "open"
 
 
 def written(row: str = "r1", tier: int | None = 2, layer: str | None = None, day: float = 0) -> Row:

@@ -10,7 +10,7 @@ ledger. Safety concerns pass all of this: they are delivered at once and only a 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -227,7 +227,7 @@ class _Step:
 
     def hear_events(self) -> None:
         events: list[tuple[datetime, int, Any]] = [
-            (event.at, 0, event) for event in self.tick.recoveries
+            (event.at, 0, event) for event in [*self.tick.recoveries, *self._people_in_touch()]
         ]
         events += [(signal.fired_at, 1, signal) for signal in self.signals]
         waiting: dict[tuple[str, str], list[Evidence]] = defaultdict(list)
@@ -243,6 +243,13 @@ class _Step:
                 if held is not None:
                     waiting[event.learner_id, event.course_id].append(held)
                     paused.add(event.signal_id)
+
+    def _people_in_touch(self) -> Iterator[RecoveryEvent]:
+        """What people logged as done with a learner: it settles what waits for a person."""
+        for note in self.tick.said:
+            if isinstance(note, Intervention) and note.course_id is not None:
+                who = (note.learner_id, note.course_id)
+                yield RecoveryEvent("human_contact", *who, None, 1, note.at, note.at)
 
     def _hear_recovery(
         self, event: RecoveryEvent, waiting: Iterable[Evidence], paused: set[str | None]
