@@ -57,6 +57,7 @@ WHOLE = {
         "ana,,13_17,after_school,c1,false,2026-01-01,2026-06-30\n"
         "tester,lms,adult,,,true,,\n"
     ),
+    "guardians": "user_id,contact_id,authority,valid_to\nana,g-1,true,2026-06-30\nana,g-2,,\n",
     "coaches": (
         "coach_id,role,capacity_per_day,timezone,workdays,work_start,work_end,channel\n"
         "kim,tutor,5,America/New_York,Mon-Wed,8:30,16:00,message\n"
@@ -115,6 +116,12 @@ def test_what_a_coach_s_row_leaves_open_is_the_policy_s(roster: Roster) -> None:
     assert (kim["work_start"], kim["work_end"]) == ("08:30", "16:00")
     assert lee["timezone"] == "Europe/Berlin"
     assert all(pd.isna(lee[name]) for name in ("role", "capacity_per_day", "workdays", "work_end"))
+
+
+def test_a_guardian_has_authority_only_where_it_is_recorded(roster: Roster) -> None:
+    assert roster.guardians["contact_id"].tolist() == ["g-1", "g-2"]
+    assert roster.guardians["authority"].tolist() == [True, False]
+    assert roster.guardians["valid_to"].tolist()[0] == datetime(2026, 6, 30, 22)
 
 
 def test_prerequisites_are_lists_of_skills(roster: Roster) -> None:

@@ -146,9 +146,7 @@ def advance_window(
             *window.found.signals["learner_id"],
             *frames.enrolments["learner_id"],
         }
-        news = good_news(
-            frames, policy, first, ends[-1], around.titles, (), around.is_out_of_scope
-        )
+        news = good_news(frames, policy, first, ends[-1], around.titles, (), around.is_out_of_scope)
         outgoing = Outgoing(settings, policy, roster, around, opened, first, concerned, news)
 
         def on_tick(index: int, news: list[Fact], changes: Changes) -> None:
@@ -245,8 +243,9 @@ def meet(
     signals, span, guard = window.found.signals, window.span, window.policy.fatigue.cohort_guard
     learners = {*signals["learner_id"], *(hold.learner_id for hold in state.holds.values())}
     learners |= {key[0] for key, alert in state.alerts.items() if alert.status != "closed"}
-    fired = signals.groupby(["course_id", "rule_id"])["learner_id"].nunique()
-    counts = Counter({(str(course), str(rule)): int(n) for (course, rule), n in fired.items()})
+    columns = ["course_id", "rule_id", "learner_id"]
+    fired = signals[columns].drop_duplicates()
+    counts = Counter(zip(fired["course_id"], fired["rule_id"], strict=True))
     counts.update({key: len(who) for key, who in state.fired.items()})
     crowded = {course for (course, _), n in counts.items() if n >= guard.share * guard.learners}
     met = load_encounters(
