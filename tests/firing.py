@@ -21,10 +21,22 @@ def shipped(rule: str) -> Policy:
 
 def alone(rule: str, **changes: Any) -> Policy:
     """The policy with one rule, whose entry is changed so."""
-    used = policy(only=[rule], rules={rule: changes})
-    if getattr(used.rules[rule], "only_while_struggling", False):
-        return policy(only=[rule], rules={rule: {**changes, "only_while_struggling": False}})
-    return used
+    marked = policy(only=[rule], rules={rule: changes})
+    return policy(only=[rule], rules={rule: {**changes, **_plain(marked).get(rule, {})}})
+
+
+@cache
+def plain() -> Policy:
+    """The shipped policy with every rule by itself, whoever the learner is otherwise."""
+    return policy(rules=_plain(policy()))
+
+
+def _plain(used: Policy) -> dict[str, dict[str, bool]]:
+    return {
+        name: {"only_while_struggling": False}
+        for name, entry in used.rules.items()
+        if getattr(entry, "only_while_struggling", False)
+    }
 
 
 def found_by(rule: str, level: dict[str, Any] | None = None, **rows: list[Row]) -> Findings:

@@ -32,13 +32,13 @@ from builders import (
     step,
     submission,
 )
+from firing import plain
 
 from tutorflow.decide.frames import LOOKBACK, Frames
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.signals import RECOVERY_COLUMNS, SIGNAL_COLUMNS, Findings, find, signal_id
-from tutorflow.policy import load_policy
 
-SHIPPED = load_policy()
+SHIPPED = plain()
 
 
 def findings(
