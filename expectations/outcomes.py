@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from expectations.texts import joined
 from tutorflow.measure.outcomes import PARTS
 from tutorflow.publish import Candidates, read_table
 from tutorflow.publish.contract import table
@@ -70,8 +71,7 @@ def _windows(candidates: Candidates) -> pd.DataFrame:
 
 
 def _row_ids(name: str, rows: pd.DataFrame) -> "pd.Series[str]":
-    first, *rest = (rows[column].astype("str") for column in table(name).key)
-    return first.str.cat(rest, sep=" ", na_rep="?")
+    return joined(rows[list(table(name).key)])
 
 
 def _early(windows: pd.DataFrame) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.history import run_backfill
 from flows.hour import run_hour
+from tutorflow.decide.alerts import Alert
 from tutorflow.decide.said import Acknowledgement, AlertVerdict, Intervention, Override
 from tutorflow.publish import ContractError, read_table
 from tutorflow.publish.contract import contract, inbox
@@ -199,15 +200,13 @@ def test_an_alert_that_opens_in_the_very_tick_cannot_have_been_meant(coached: Se
 
 
 def test_an_alert_opened_earlier_in_the_same_backfill_is_known(coached: Settings) -> None:
-    class Opened:
-        alert_id, key, coach_id, opened_at = "new", (BEN, "maths", "content"), "lee", at(0, 10)
-
+    new = Alert("new", (BEN, "maths", "content"), 2, 2, at(0, 10), "test", coach_id="lee")
     log(coached, alert_id="new")
     box = open_inbox(coached, [at(0, 10), TICK], only_ana)
     box.take(0, at(0, 10), [])
-    heard = box.take(1, TICK, [Opened()])
+    heard = box.take(1, TICK, [new])
     assert box.rejections == []
-    assert [note.learner_id for note in heard] == [BEN]
+    assert [one.learner_id for one in heard if isinstance(one, Intervention)] == [BEN]
 
 
 def test_restricted_notes_stay_where_they_were_written(coached: Settings) -> None:

@@ -49,7 +49,7 @@ def outcome(diary: Diary, *signals: dict[str, Any], **span: Any) -> dict[str, An
     fired = table_of("signals", list(signals))
     spans = span_frame([a_span(**span)])
     (row,) = label_spans(diary.warehouse(), spans, fired, POLICY).to_dict("records")
-    return {name: None if pd.isna(value) else value for name, value in row.items()}
+    return {str(name): None if pd.isna(value) else value for name, value in row.items()}
 
 
 def label(diary: Diary, *signals: dict[str, Any]) -> str:
@@ -185,9 +185,9 @@ def test_what_lies_in_the_window_is_nothing_of_before() -> None:
 
 
 def test_a_whole_day_that_had_begun_before_the_start_is_no_return() -> None:
-    day = {"occurred_at": at(0), "known_at": at(1) - timedelta(microseconds=1)}
+    day: Any = {"occurred_at": at(0), "known_at": at(1) - timedelta(microseconds=1)}
     assert label(Diary().event("content_viewed", 0, event_count=30, **day)) == "no_change"
-    later = {"occurred_at": at(1), "known_at": at(2) - timedelta(microseconds=1)}
+    later: Any = {"occurred_at": at(1), "known_at": at(2) - timedelta(microseconds=1)}
     assert label(Diary().event("content_viewed", 1, event_count=30, **later)) == "resumed"
 
 

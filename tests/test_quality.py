@@ -372,7 +372,7 @@ def test_a_rule_that_cries_wolf_gets_a_proposal_and_the_policy_stays(world: Worl
     assert proposals(world.settings) == []
     row = read_table(world.settings, "rule_quality", {"rule_id": "repeated_misses"}).iloc[0]
     low, high = share_interval(5, 40)
-    bad = row.to_dict() | {
+    bad: Any = row.to_dict() | {
         "verdict_count": 40, "verdict_precision": 5 / 40, "verdict_precision_low": low,
         "verdict_precision_high": high, "not_actionable_share": 0.5,
     }  # fmt: skip

@@ -14,7 +14,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from tutorflow.decide.candidates import fit
-from tutorflow.decide.frames import WITHDRAWALS, frame, load_frames
+from tutorflow.decide.frames import WITHDRAWALS, frame, load_frames, rows_of
 from tutorflow.decide.surroundings import FAR_PAST, surroundings
 from tutorflow.hours import day_end, day_start, local_date, to_aware_utc, to_naive_utc
 from tutorflow.measure import programme, quality, recovery
@@ -129,7 +129,7 @@ def _course_ends(batch: Batch, roster: Roster) -> dict[str, datetime]:
     marts = frame(batch.warehouse, "select course_id, ends_at from marts.courses")
     both = pd.concat([marts, roster.courses[["course_id", "ends_at"]]], ignore_index=True)
     known = both[both["ends_at"].notna()].drop_duplicates("course_id", keep="last")
-    return {row.course_id: row.ends_at.to_pydatetime() for row in known.itertuples(index=False)}
+    return {row.course_id: row.ends_at.to_pydatetime() for row in rows_of(known)}
 
 
 # -- whom nobody saw -------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def _not_missed_before(batch: Batch, ended: pd.DataFrame) -> pd.DataFrame:
 
 
 def _where(rows: pd.DataFrame, holds: Callable[[Any], bool]) -> pd.DataFrame:
-    kept = [holds(row) for row in rows.itertuples(index=False)]
+    kept = [holds(row) for row in rows_of(rows)]
     return rows[pd.Series(kept, index=rows.index, dtype=bool)].reset_index(drop=True)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from tutorflow.decide.candidates import fit
-from tutorflow.decide.frames import frame
+from tutorflow.decide.frames import frame, rows_of
 from tutorflow.hours import previous_tick, to_naive_utc
 from tutorflow.measure import outcomes
 from tutorflow.measure.batch import Batch, day_ends
@@ -131,7 +131,7 @@ def _of_their_alerts(batch: Batch, interventions: pd.DataFrame) -> pd.DataFrame:
     alerts = batch.rows("alerts", {"alert_id": named}).set_index("alert_id")
     exposures = batch.rows("exposures", {"alert_id": named})
     tiers = []
-    for row in interventions.itertuples(index=False):
+    for row in rows_of(interventions):
         shown = exposures[
             (exposures["alert_id"] == row.alert_id) & (exposures["exposed_at"] <= row.intervened_at)
         ]
@@ -170,8 +170,8 @@ def _together(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
         window_ends_at=(new["starts_at"] + lengths).astype("datetime64[us]"),
         label=STILL_OPEN,
         first_label=None,
-        labelled_at=pd.NaT,
-        revised_at=pd.NaT,
+        labelled_at=None,
+        revised_at=None,
         was_contacted=None,
         **EMPTY_PARTS,
     )
@@ -192,7 +192,7 @@ def _label(batch: Batch, rows: pd.DataFrame, complete_until: CompleteUntil) -> p
             batch.ends,
             complete_until(row.course_id),
         )
-        for row in rows.itertuples(index=False)
+        for row in rows_of(rows)
     ]
     due = rows[pd.Series(at, dtype="object").notna().to_numpy()]
     if due.empty:
@@ -240,7 +240,8 @@ def _labelled_by_tick(
 
 def _merged(rows: pd.DataFrame, found: pd.DataFrame, given_at: pd.Series) -> pd.DataFrame:
     """The rows with what was found; a final row changes only where late events say otherwise."""
-    for index, fresh in found.iterrows():
+    for index in found.index.tolist():
+        fresh: Any = found.loc[index]
         was_final = rows.at[index, "label"] != STILL_OPEN
         if was_final and not _differs(rows.loc[index], fresh):
             continue
@@ -254,7 +255,7 @@ def _merged(rows: pd.DataFrame, found: pd.DataFrame, given_at: pd.Series) -> pd.
     return rows
 
 
-def _differs(row: pd.Series, fresh: pd.Series) -> bool:
+def _differs(row: Any, fresh: Any) -> bool:
     for name in ("label", *PARTS):
         one, other = row[name], fresh[name]
         if pd.isna(one) != pd.isna(other):
@@ -270,7 +271,7 @@ def _differs(row: pd.Series, fresh: pd.Series) -> bool:
 def _contacted(rows: pd.DataFrame, interventions: pd.DataFrame) -> list[bool | None]:
     """Whether a person stepped in between start and end, as far as was known at the label."""
     by_alert: dict[str, list[Any]] = {}
-    for row in interventions.itertuples(index=False):
+    for row in rows_of(interventions):
         by_alert.setdefault(row.alert_id, []).append(row)
     return [
         None
@@ -279,5 +280,5 @@ def _contacted(rows: pd.DataFrame, interventions: pd.DataFrame) -> list[bool | N
             row.exposed_at <= one.at < row.window_ends_at and one.taken_at <= row.labelled_at
             for one in by_alert.get(row.alert_id, ())
         )
-        for row in rows.itertuples(index=False)
+        for row in rows_of(rows)
     ]

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from tutorflow.decide.frames import frame
+from tutorflow.decide.frames import frame, rows_of
 from tutorflow.measure.estimates import share_interval
 from tutorflow.policy.model import FollowThrough
 
@@ -212,10 +212,7 @@ class Said:
     def by_alert(self) -> Mapping[str, list[Any]]:
         """The rows of each alert, in order of time."""
         ordered = self.rows.sort_values(["at", "row_id"])
-        return {
-            str(alert): list(rows.itertuples(index=False))
-            for alert, rows in ordered.groupby("alert_id")
-        }
+        return {str(alert): list(rows_of(rows)) for alert, rows in ordered.groupby("alert_id")}
 
 
 def alert_responses(
@@ -231,7 +228,7 @@ def alert_responses(
     facts = {str(alert): rows for alert, rows in evidence.groupby("alert_id")}
     rows = [
         _response(row, by_alert.get(row.alert_id, []), facts.get(row.alert_id), as_of)
-        for row in exposures.itertuples(index=False)
+        for row in rows_of(exposures)
     ]
     columns = [*_RESPONSE_COLUMNS, "handled_at", "settled_at", "horizon", "course_id", "layer"]
     found = pd.DataFrame(rows, columns=columns)
@@ -358,9 +355,9 @@ def coach_exceptions(
     """Rows of `coach_exceptions`: only what is worth a look, of the time alerts are followed."""
     recent = responses[responses["exposed_at"] > as_of - FOLLOWED]
     waiting = recent[recent["handled_at"].isna() & recent["settled_at"].isna()]
-    found = [_late(row) for row in waiting.itertuples(index=False) if row.is_late is True]
+    found = [_late(row) for row in rows_of(waiting) if row.is_late is True]
     patience = timedelta(hours=policy.after_acknowledgement_hours)
-    for row in waiting.itertuples(index=False):
+    for row in rows_of(waiting):
         if pd.notna(row.acknowledged_at) and row.acknowledged_at + patience <= as_of:
             found.append(_no_follow_through(row))
     week = interventions[
@@ -426,7 +423,7 @@ def safety_events(
     """Rows of `safety_events`, one per signal of the layer safety, each followed as alerts are."""
     by_alert = said.by_alert()
     found = []
-    for row in signals.itertuples(index=False):
+    for row in rows_of(signals):
         horizon = min(as_of, row.recorded_at + FOLLOWED)
         shown = exposures[
             (exposures["alert_id"] == row.alert_id) & (exposures["exposed_at"] <= horizon)
@@ -488,7 +485,7 @@ def programme_health(
         for name, rows in measured.items():
             found += [
                 _health(row.course_id, start, name, row.value, row.n, until)
-                for row in rows.itertuples(index=False)
+                for row in rows_of(rows)
             ]
         for course, ended_at in sorted(course_ends.items()):
             found += _at_the_end(warehouse, course, ended_at, start, until)

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from tutorflow.decide.frames import Frames, frame
+from tutorflow.decide.frames import Frames, frame, rows_of
 from tutorflow.decide.rule import RULES, Condition
 from tutorflow.decide.signals import evaluate
 from tutorflow.measure.estimates import share_interval
@@ -110,8 +110,8 @@ def rule_quality(
         & (outcomes["label"] != "still_open")
     ]
     ended = by_rule.merge(left_alone[["alert_id", "exposed_at", "label"]])
-    back = evidence.assign(is_back=evidence["recovered_at"].notna())
-    back = back.groupby(["alert_id", "rule_id"], as_index=False)["is_back"].all()
+    told = evidence.assign(is_back=evidence["recovered_at"].notna())
+    back = told.groupby(["alert_id", "rule_id"])["is_back"].all().reset_index()
     settled = by_rule.drop_duplicates(["alert_id", "rule_id"]).merge(back)
     names = sorted({*policy.enabled_rules(), *signals["rule_id"], *by_rule["rule_id"]})
     layers = dict(zip(signals["rule_id"], signals["layer"], strict=True))
@@ -225,7 +225,7 @@ def endings(
     stays = [
         row.ending != "stopped_out"
         or is_out_of_scope(row.learner_id, row.course_id, row.ended_at.to_pydatetime()) is None
-        for row in found.itertuples(index=False)
+        for row in rows_of(found)
     ]
     return found[pd.Series(stays, index=found.index, dtype=bool)].reset_index(drop=True)
 
@@ -260,7 +260,7 @@ def nearest_rules(
     for name, (rule, entry) in policy.enabled_rules().items():
         for level in entry.levels:
             near = _near_rows(evaluate(rule, level, frames, policy), name)
-            for position, row in enumerate(missed.itertuples(index=False)):
+            for position, row in enumerate(rows_of(missed)):
                 own = near[
                     (near["learner_id"] == row.learner_id)
                     & (near["course_id"] == row.course_id)
@@ -278,7 +278,7 @@ def nearest_rules(
                         "threshold": float(best["threshold"]),
                         "reach": float(best["reach"]),
                     }
-    for position, row in enumerate(missed.itertuples(index=False)):
+    for position, row in enumerate(rows_of(missed)):
         found[position] |= _held(row, signals, holds, reach)
     return pd.concat(
         [missed.reset_index(drop=True), pd.DataFrame(found, columns=columns)], axis="columns"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tutorflow.decide.frames import rows_of
 from tutorflow.measure.outcomes import CompleteUntil
 
 Floats = NDArray[np.float64]
@@ -68,7 +69,7 @@ def followed(
         min(as_of, complete_until(row.course_id) or row.exposed_at, row.window_ends_at)
         if row.label == "still_open"
         else row.window_ends_at
-        for row in rows.itertuples(index=False)
+        for row in rows_of(rows)
     ]
     ends = pd.Series(until, index=rows.index, dtype="datetime64[us]")
     seen = (ends - rows["exposed_at"]).dt.total_seconds() / 86_400
@@ -116,7 +117,7 @@ def _curve_rows(
             "high": 1 - point.low,
             "as_of": as_of,
         }
-        for step, point in zip(steps, read.itertuples(index=False), strict=True)
+        for step, point in zip(steps, rows_of(read), strict=True)
     ]
 
 

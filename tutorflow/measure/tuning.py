@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from tutorflow.decide.frames import Frames, load_frames
+from tutorflow.decide.frames import Frames, load_frames, rows_of
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.signals import find
 from tutorflow.decide.surroundings import FAR_PAST
@@ -122,7 +122,7 @@ def proposals(settings: Settings) -> list[Proposal]:
 def asked_for(quality: pd.DataFrame, limits: Tuning) -> dict[str, tuple[bool, str]]:
     """rule -> (stricter rather than looser, the reason) for every rule that asks for a change."""
     wanted: dict[str, tuple[bool, str]] = {}
-    for row in quality.itertuples(index=False):
+    for row in rows_of(quality):
         if row.verdict_count >= limits.judged and row.verdict_precision_high < limits.precision:
             wanted[row.rule_id] = (
                 True,

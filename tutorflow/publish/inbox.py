@@ -234,13 +234,13 @@ def open_inbox(
     }
     if named:
         alerts = read_table(settings, "alerts", {"alert_id": sorted(named)})
-        for row in alerts.to_dict("records"):
-            coach = row["coach_id"]
-            inbox.alerts[row["alert_id"]] = AlertFacts(
-                row["learner_id"],
-                row["course_id"],
+        for alert in alerts.to_dict("records"):
+            coach = alert["coach_id"]
+            inbox.alerts[alert["alert_id"]] = AlertFacts(
+                alert["learner_id"],
+                alert["course_id"],
                 None if pd.isna(coach) else coach,
-                row["opened_at"].to_pydatetime(),
+                alert["opened_at"].to_pydatetime(),
             )
     return inbox
 
