@@ -82,6 +82,13 @@ def test_other_rules_and_tier_4_pass_the_guard() -> None:
     assert fold.open_keys() == {("zoe", COURSE, "compliance"), ("yan", COURSE, "compliance")}
 
 
+def test_what_the_ai_tutor_takes_care_of_neither_makes_a_crowd_nor_waits() -> None:
+    fold = course_of(20).tick(MONDAY_10, *crowd(19, tier=1), *crowd(1, start=19))
+    assert opened(fold) == 20
+    both = course_of(20).tick(MONDAY_10, *crowd(5), *crowd(5, tier=1, start=5))
+    assert (opened(both), held(both, "cohort_guard")) == (5, 5)
+
+
 def test_the_same_learner_again_makes_no_crowd() -> None:
     again = [signal("ana", "inactive", 2, NINE_THIRTY + minutes(n)) for n in range(9)]
     assert opened(course_of(20).tick(MONDAY_10, *again)) == 1

@@ -180,18 +180,14 @@ class _Step:
                 del self.state.findings[key]
 
     def _counts_in_a_crowd(self, signal: Signal) -> bool:
-        return (
-            signal.alert_tier > 0
-            and not signal.is_urgent
-            and self._scope(signal, signal.fired_at) is None
-        )
+        return signal.can_flood and self._scope(signal, signal.fired_at) is None
 
     def _scope(self, signal: Signal, at: datetime) -> str | None:
         return self.context.is_out_of_scope(signal.learner_id, signal.course_id, at)
 
     def _guard(self, signal: Signal) -> tuple[str, str, str | None] | None:
         """(reason, in words, item) why a crowd's signal is held; None: it is the learner's own."""
-        if signal.is_urgent:
+        if not signal.can_flood:
             return None
         if self._is_crowd(signal.course_id, signal.rule_id):
             return (

@@ -44,6 +44,11 @@ class Signal(NamedTuple):
         """Never held, capped, cooled, too late or out of scope (but for staff accounts)."""
         return self.layer == "safety" or self.alert_tier == 4
 
+    @property
+    def can_flood(self) -> bool:
+        """Asks for a person's time, and may wait: the guards look at such signals only."""
+        return self.alert_tier >= 2 and not self.is_urgent
+
 
 class RecoveryEvent(NamedTuple):
     """Something that speaks for the learner (columns of ``signals.RECOVERY_COLUMNS``)."""

@@ -55,11 +55,11 @@ class Opened:
         """Who fired which rule lately, as far back as the cohort guard looks."""
         since = first - timedelta(hours=policy.fatigue.cohort_guard.hours)
         rows = read_table(
-            settings, "signals", lambda t: sa.and_(t.c.fired_at > since, t.c.alert_tier > 0)
+            settings, "signals", lambda t: sa.and_(t.c.fired_at > since, t.c.alert_tier >= 2)
         )
         for signal in map(_signal, _records(rows)):
             who, course, at = signal.learner_id, signal.course_id, signal.fired_at
-            if signal.is_urgent or is_out_of_scope(who, course, at) is not None:
+            if not signal.can_flood or is_out_of_scope(who, course, at) is not None:
                 continue
             fired = self.state.fired.setdefault((course, signal.rule_id), {})
             fired[who] = max(at, fired.get(who, at))

@@ -617,8 +617,8 @@ def _holding_back(policy: Policy) -> Iterator[str]:
     yield (
         f"- **A quiet week**: when {_share(cohort.share)} of at least {cohort.learners} learners "
         f"active on a course ({cohort.active_days} days) fire one rule within "
-        f"{_hours(cohort.hours)}, it says little about each of them: that rule waits on that "
-        "course until it is over, and what still stands then is opened."
+        f"{_hours(cohort.hours)}, it says little about each of them: that rule waits, from "
+        "tier 2 on, on that course until it is over, and what still stands then is opened."
     )
     yield (
         f"- **A broken item**: when {_share(item.share)} of at least {item.learners} learners who "
