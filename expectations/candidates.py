@@ -55,6 +55,7 @@ def frames(
         "changed_evidence": _changed_evidence(settings, shaped),
         "alerts_open_twice": _alerts_open_twice(settings, alerts),
         "coach_days": _coach_days(settings, shaped),
+        "nudge_days": _nudge_days(settings, shaped),
         "opened_per_tick": opened_per_tick(settings, shaped, warehouse),
         "flagged_per_tick": flagged_per_tick(settings, shaped, warehouse),
         "texts": texts(settings, shaped),
@@ -192,6 +193,33 @@ def _alerts_open_twice(settings: Settings, alerts: pd.DataFrame) -> pd.DataFrame
     both = pd.concat([open_now, committed], ignore_index=True)[["alert_id", *identity]]
     twice = both[both.duplicated(identity, keep=False)].sort_values([*identity, "alert_id"])
     return twice.groupby(identity, as_index=False).agg(alert_ids=("alert_id", ", ".join))
+
+
+def _nudge_days(settings: Settings, candidates: Candidates) -> pd.DataFrame:
+    """One row per learner and day (the programme's) with a nudge of these ticks: learner_id, day,
+    nudges. Held out counts, as nothing else is to be said that day.
+    """
+    nudges = candidates.rows("nudges_outbox")
+    learners = sorted(set(nudges["learner_id"]))
+    since = nudges["send_after"].min() - pd.Timedelta(days=2) if learners else pd.Timestamp.max
+    parts = [nudges]
+    for begin in range(0, len(learners), _IDS_AT_ONCE):
+        some = learners[begin : begin + _IDS_AT_ONCE]
+        earlier = read_table(settings, "nudges_outbox", {"learner_id": some})
+        parts.append(earlier[earlier["send_after"] >= since])
+    both = pd.concat(parts, ignore_index=True).drop_duplicates("nudge_row_id")
+    given = both[both["status"] != "not_sent"]
+    days = [
+        str(local_date(to_aware_utc(at.to_pydatetime()), settings.timezone))
+        for at in given["send_after"]
+    ]
+    is_new = given["nudge_row_id"].isin(nudges["nudge_row_id"])
+    counted = (
+        given.assign(day=pd.Series(days, index=given.index, dtype="str"), is_new=is_new)
+        .groupby(["learner_id", "day"], as_index=False)
+        .agg(nudges=("nudge_row_id", "count"), has_new=("is_new", "any"))
+    )
+    return counted[counted["has_new"].astype(bool)].drop(columns="has_new")
 
 
 def _coach_days(settings: Settings, candidates: Candidates) -> pd.DataFrame:

@@ -193,7 +193,7 @@ def row(name: str, **values: Any) -> Row:
     }
     filled = {
         column.name: None
-        if column.nullable
+        if column.nullable and not column.prose
         else (column.values[0] if column.values else harmless[column.type])
         for column in table(name).columns.values()
     }
@@ -685,6 +685,18 @@ def test_an_id_given_twice_blocks(empty: Settings) -> None:
     results = judged(empty, hour(an_alert("ana"), {"signals": an_alert("ana")["signals"]}))
     (found,) = results["unique_keys"].failed_rows
     assert (found["table"], found["key"]) == ("signals", "signal of ana")
+
+
+def test_a_second_nudge_of_a_day_blocks(empty: Settings) -> None:
+    first = row("nudges_outbox", nudge_row_id="1", learner_id="ana", status="held_out")
+    second = {**first, "nudge_row_id": "2", "status": "ready"}
+    tomorrow = {**second, "nudge_row_id": "3", "send_after": TICK + DAY}
+    unsent = {**second, "nudge_row_id": "4", "status": "not_sent"}
+    sound = hour({"nudges_outbox": [first, tomorrow, unsent]})
+    assert failing(judged(empty, sound)) == set()
+    commit(empty, sound)
+    (found,) = judged(empty, hour({"nudges_outbox": [second]}))["one_nudge_a_day"].failed_rows
+    assert (found["learner_id"], found["nudges"]) == ("ana", 2)
 
 
 def test_evidence_of_an_unknown_signal_blocks(empty: Settings) -> None:

@@ -384,13 +384,13 @@ def _note_nudges(
         stored = read_table(
             settings,
             "nudges_outbox",
-            lambda t, some=some: (  # type: ignore[misc]
+            lambda t, some=some: (
                 t.c.learner_id.in_(some) & (t.c.status == "ready") & (t.c.as_of >= since)
             ),
         )
         rows |= {row["nudge_row_id"]: row for row in stored.to_dict("records")}
     rows |= {row["nudge_row_id"]: row for row in of_window if row["status"] == "ready"}
-    by_who: dict[tuple[str, str], list[datetime]] = defaultdict(list)
+    by_who: dict[tuple[str, str], list[pd.Timestamp]] = defaultdict(list)
     for row in rows.values():
         by_who[row["learner_id"], row["course_id"]].append(pd.Timestamp(row["as_of"]))
     for request in requests:

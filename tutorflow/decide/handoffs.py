@@ -26,6 +26,7 @@ from tutorflow.decide.handoff_facts import (
     lead_of,
     look_around,
 )
+from tutorflow.decide.names import name_of
 from tutorflow.policy.model import Policy
 from tutorflow.settings import Settings
 
@@ -212,9 +213,9 @@ def _turn(change: Change) -> str | None:
     )
     if None not in kinds and kinds[0] != kinds[1]:
         return f"items turned from {_many(kinds[0] or '')} to {_many(kinds[1] or '')}"
-    modules = change.before[-1].module_id if change.before else None, change.rows[0].module_id
-    if None not in modules and modules[0] != modules[1]:
-        return f"the work moved from {modules[0]} to {modules[1]}"
+    before, now = change.before[-1].module_id if change.before else None, change.rows[0].module_id
+    if before is not None and now is not None and before != now:
+        return f"the work moved from {name_of({}, before)} to {name_of({}, now)}"
     return None
 
 
@@ -305,7 +306,7 @@ def _error_pattern(change: Change, signals: Sequence[Signal]) -> str:
 def _was_doing(around: Around, subject: str, clock: _Clock) -> str:
     if around.last_at is None:
         return f"nothing yet; the matter is {subject}"
-    place = f"last worked on {around.last_place}" if around.last_place else "last seen"
+    place = f"last worked on {name_of({}, around.last_place)}" if around.last_place else "last seen"
     return f"{place} ({clock.say(around.last_at)})"
 
 

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from tutorflow.decide.alerts import LAYERS, Alert, Key, OpenState, Signal
+from tutorflow.decide.names import name_of
 from tutorflow.decide.states import Learner, Spell
 from tutorflow.policy.nudges import Nudge, NudgeLibrary, NudgeVariant, QuietHours, filled
 from tutorflow.publish import read_table
@@ -104,9 +105,7 @@ class Desk:
             rows = read_table(
                 settings,
                 "nudges_outbox",
-                lambda t, some=some: (  # type: ignore[misc]
-                    t.c.learner_id.in_(some) & (t.c.send_after >= first - MEMORY)
-                ),
+                lambda t, some=some: t.c.learner_id.in_(some) & (t.c.send_after >= first - MEMORY),
             )
             for row in _records(rows):
                 self.given[row["learner_id"]][row["nudge_row_id"]] = row
@@ -240,7 +239,7 @@ class Desk:
         return own if own in variant.text else self.library.language
 
     def _subject(self, trigger: Trigger, language: str) -> str:
-        title = self.around.titles.get(trigger.subject_id, trigger.subject_id)
+        title = name_of(self.around.titles, trigger.subject_id)
         return title or self.library.no_subject[language]
 
     def _keep(self, row: Row) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from tutorflow.decide.frames import frame, rows_of
+from tutorflow.decide.names import name_of
 from tutorflow.policy.model import Band, Policy, Practice
 from tutorflow.roster import Roster
 from tutorflow.roster_columns import split_list
@@ -253,7 +254,7 @@ def choose(
     order = (*course.of_course.get(course_id, ()), *course.of_course.get("", ()))
 
     def name(skill_id: str) -> str:
-        return titles.get(skill_id, skill_id)
+        return name_of(titles, skill_id)
 
     def is_mastered(skill_id: str) -> bool:
         known = skills.get(skill_id)
@@ -409,10 +410,10 @@ def _offers(
     )
     found["off"] = (found["chance"] - found["target"]).abs().round(9)
     nearest = found.sort_values(["off", "item_id"]).groupby(["learner_id", "course_id"])
-    return {
-        who: Offer(rows["item_id"].tolist(), float(rows["chance"].iloc[0]))
-        for who, rows in nearest.head(rules.suggested_items).groupby(["learner_id", "course_id"])
-    }
+    offered: dict[Learner, list[tuple[str, float]]] = defaultdict(list)
+    for row in rows_of(nearest.head(rules.suggested_items)):
+        offered[row.learner_id, row.course_id].append((row.item_id, float(row.chance)))
+    return {who: Offer([item for item, _ in some], some[0][1]) for who, some in offered.items()}
 
 
 def _tries(
@@ -437,7 +438,9 @@ def _items(
             }
         )
         courses = wanted[["course_id", "skill_id"]].drop_duplicates()
-        return courses.merge(listed, on="skill_id").assign(seen_at=pd.NaT)
+        known = courses.merge(listed, on="skill_id")
+        known["seen_at"] = pd.Series(pd.NaT, index=known.index, dtype="datetime64[us]")
+        return known
     warehouse.register("asked_skills", wanted[["course_id", "skill_id"]].drop_duplicates())
     seen = frame(warehouse, ITEMS_SEEN)
     warehouse.unregister("asked_skills")

@@ -19,6 +19,7 @@ import pandas as pd
 
 from tutorflow.decide.alerts import OpenState
 from tutorflow.decide.frames import frame, rows_of
+from tutorflow.decide.names import name_of
 from tutorflow.policy.model import Policy
 
 WEEKS_BEFORE = 4
@@ -252,7 +253,7 @@ def _to_watch(
     weak = [s for s in skills if s.p_after < policy.mastered_at]
     if weak:
         far = min(weak, key=lambda s: (s.p_after, s.skill_id))
-        name = titles.get(far.skill_id, far.skill_id)
+        name = name_of(titles, far.skill_id)
         said.append(f"furthest from mastered: {name} ({far.p_after:.2f})")
     if seen is None:
         said.append("has not started yet")
@@ -262,7 +263,7 @@ def _to_watch(
 
 
 def _names(skill_ids: Sequence[str], titles: Mapping[str, str]) -> str:
-    names = [titles.get(skill, skill) for skill in skill_ids]
+    names = [name_of(titles, skill) for skill in skill_ids]
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 

@@ -21,7 +21,6 @@ Row = dict[str, Any]
 Numbers = Mapping[str, Any]
 SIZES = range(1, 61)
 START = datetime(2026, 3, 2, 9)  # a Monday; any would do
-TIMES = "datetime64[us]"
 
 
 class Case(NamedTuple):
@@ -76,7 +75,7 @@ def _holds(name: str, numbers: Numbers, rows: list[Row]) -> bool:
     frame = pd.DataFrame(rows)
     for column in frame.columns:
         if column.endswith("_at"):
-            frame[column] = frame[column].astype(TIMES)
+            frame[column] = pd.to_datetime(frame[column]).dt.as_unit("us")
     condition = RULES[name].function(frame, **numbers)
     return bool(len(condition.holds) and condition.holds.iloc[-1])
 
@@ -414,7 +413,7 @@ def _missed_sessions(numbers: Numbers) -> Iterator[Case]:
 
 def _unanswered_outreach(numbers: Numbers) -> Iterator[Case]:
     for size in range(1, 21):
-        silent = {"actor": "coach", "replied_at": pd.NaT, "next_activity_at": pd.NaT}
+        silent: Row = {"actor": "coach", "replied_at": pd.NaT, "next_activity_at": pd.NaT}
         rows = [_row(k, **silent) for k in range(size)]
         told = f"{size} message{'' if size == 1 else 's'} of a coach"
         yield Case(f"{told}, and nothing back within {numbers['hours']:g} hours", rows)
@@ -427,7 +426,7 @@ def _skipped_reflections(numbers: Numbers) -> Iterator[Case]:
 
 
 def _opened_not_started(numbers: Numbers) -> Iterator[Case]:
-    idle = {"response_count": 0, "hint_count": 0, "has_submission": False, "event_count": 1}
+    idle: Row = {"response_count": 0, "hint_count": 0, "has_submission": False, "event_count": 1}
     for size in range(1, 21):
         rows = [_row(k, **idle) for k in range(size)]
         yield Case(f"{size} session{'' if size == 1 else 's'} opened, nothing attempted", rows)
