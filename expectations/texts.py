@@ -86,9 +86,7 @@ def _sentences(candidates: Candidates) -> pd.DataFrame:
         if rows.empty or not spec.prose_columns:
             continue
         row_ids = joined(rows[list(spec.key)])
-        learners = (
-            rows["learner_id"] if "learner_id" in spec.columns else rows["alert_id"].map(learner_of)
-        )
+        learners = _learners_of(rows, learner_of)
         parts += [
             pd.DataFrame(
                 {
@@ -106,6 +104,15 @@ def _sentences(candidates: Candidates) -> pd.DataFrame:
             columns=["table", "column", "row_id", "learner_id", "text"], dtype="str"
         )
     return pd.concat(parts, ignore_index=True).dropna(subset="text")
+
+
+def _learners_of(rows: pd.DataFrame, learner_of: dict[str, str]) -> "pd.Series[str]":
+    """Whom each row is about; null where it is about nobody, as a finding on an item."""
+    if "learner_id" in rows.columns:
+        return rows["learner_id"]
+    if "alert_id" in rows.columns:
+        return rows["alert_id"].map(learner_of)
+    return pd.Series(None, index=rows.index, dtype="str")
 
 
 def _known_ids(candidates: Candidates) -> set[str]:

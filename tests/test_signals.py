@@ -384,3 +384,52 @@ def test_a_disabled_rule_finds_nothing() -> None:
 def test_the_look_back_covers_every_span_a_policy_may_name(rule: str) -> None:
     rearm, repeated, reach, edge = days(28), days(2 * 14), days(RULES[rule].reach_days), days(1)
     assert max(rearm, repeated) + reach + edge <= LOOKBACK
+
+
+# -- only while struggling -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lately", "before", "number", "tiers_found"),
+    [
+        (0.44, 0.44, 40, {1, 2}),
+        (0.45, 0.30, 40, {1}),  # at the line over the last 20 answers
+        (0.40, 0.475, 60, {1}),  # at the line over the last 60
+        (0.40, 0.47, 60, {1, 2}),
+        (0.44, None, 40, {1, 2}),  # too few answers for the 40 before: what there is counts
+        (0.10, None, 39, {1}),  # one answer too few to tell
+    ],
+)
+def test_a_rule_marked_so_asks_for_a_person_only_of_those_who_struggle(
+    lately: float, before: float | None, number: int, tiers_found: set[int]
+) -> None:
+    missed = answers(
+        "xxxx",
+        accuracy_of_last_20=lately,
+        accuracy_of_previous_40=before,
+        response_number=number,
+    )
+    found = find(
+        frames(responses=missed),
+        policy(only=["repeated_misses"]),
+        pd.Timestamp(FAR_PAST),
+        pd.Timestamp(FAR_FUTURE),
+        {},
+    )
+    assert set(found.signals["alert_tier"]) == tiers_found
+
+
+def test_a_session_knows_the_answers_before_its_end() -> None:
+    def left(lately: float) -> Findings:
+        sessions = [session(day=day, abandoned=1) for day in (0, 1)]
+        rows = answers("x", at="08:00", accuracy_of_last_20=lately, response_number=50)
+        return find(
+            frames(learning_sessions=sessions, responses=rows),
+            policy(only=["abandonment"]),
+            pd.Timestamp(FAR_PAST),
+            pd.Timestamp(FAR_FUTURE),
+            {},
+        )
+
+    assert len(left(0.3).signals) > 0
+    assert len(left(0.6).signals) == 0

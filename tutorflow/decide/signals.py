@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -18,9 +18,9 @@ import pandas as pd
 
 from tutorflow.decide.frames import LOOKBACK, Frames, rows_of
 from tutorflow.decide.rule import Condition, Rule
-from tutorflow.decide.rules.series import trailing_sum
+from tutorflow.decide.rules.series import REACH, trailing_sum
 from tutorflow.decide.scores import score_days
-from tutorflow.policy.model import Level, Policy, RulePolicy
+from tutorflow.policy.model import Level, Policy, RulePolicy, Struggling
 
 SIGNAL_COLUMNS = [
     "signal_id",
@@ -110,7 +110,49 @@ def evaluate(rule: Rule, level: Level, frames: Frames, policy: Policy) -> Condit
     # The scores follow from the policy too; of all frames only theirs is made here.
     is_score = rule.mart == "score_days"
     rows = score_days(frames.score_rows, policy) if is_score else getattr(frames, rule.mart)
-    return rule.function(rows, **policy.numbers_of(rule.name, level))
+    condition = rule.function(rows, **policy.numbers_of(rule.name, level))
+    if level.alert_tier >= 2 and policy.rules[rule.name].only_while_struggling:
+        return _while_struggling(condition, frames.responses, policy.struggling)
+    return condition
+
+
+def _while_struggling(
+    condition: Condition, responses: pd.DataFrame, struggling: Struggling
+) -> Condition:
+    """The condition where the learner has also got most answers wrong for a while.
+
+    Who gets most right is working on something hard, which the AI tutor can carry: streaks of
+    misses come to everybody (METHODS 2, productive struggle).
+    """
+    rows = condition.rows
+    columns = ["accuracy_of_last_20", "accuracy_of_previous_40", "response_number"]
+    if set(columns) <= set(rows.columns):
+        lately = rows[columns]
+    else:
+        asked = rows[["learner_id", "course_id"]].assign(
+            at=rows[condition.fired_at], row=rows.index
+        )
+        answers = responses[["learner_id", "course_id", "known_at", *columns]]
+        lately = (
+            pd.merge_asof(
+                asked.sort_values("at", kind="stable"),
+                answers.sort_values(["known_at", "response_number"], kind="stable"),
+                left_on="at",
+                right_on="known_at",
+                by=["learner_id", "course_id"],
+                tolerance=REACH,
+            )
+            .set_index("row")[columns]
+            .reindex(rows.index)
+        )
+    last_20, before = lately["accuracy_of_last_20"], lately["accuracy_of_previous_40"]
+    last_60 = (last_20 + 2 * before.fillna(last_20)) / 3  # with fewer answers: what there is
+    is_struggling = (
+        (last_20 < struggling.accuracy_below)
+        & (last_60 < struggling.accuracy_below)
+        & (lately["response_number"] >= struggling.answers)
+    )
+    return replace(condition, holds=condition.holds.astype(bool) & is_struggling.fillna(False))
 
 
 def signal_id(

@@ -132,6 +132,7 @@ class RulePolicy(_Strict):
     layer: Layer
     title: str
     enabled: bool = True
+    only_while_struggling: bool = False
     levels: Annotated[list[Level], Field(min_length=1)]
     recovery: Recovery | None = None
     cooldown_hours: Cooldown | None = None
@@ -143,6 +144,17 @@ class RulePolicy(_Strict):
     @classmethod
     def _placeholders(cls, value: str) -> str:
         return check_placeholders(value, SUBJECT_FIELDS)
+
+
+class Struggling(_Strict):
+    """When rules marked ``only_while_struggling`` ask for a person.
+
+    The share of right answers lies below ``accuracy_below``, over the last 20 answers and over the
+    last 60 (fewer where there are fewer), of ``answers`` or more in all.
+    """
+
+    accuracy_below: Share = 0.45
+    answers: Annotated[int, Field(ge=1, le=1000)] = 40
 
 
 class Capacity(_Strict):
@@ -520,6 +532,7 @@ class Policy(_Strict):
     mastered_at: Share = 0.95
     cooldown_hours: dict[Layer, Cooldown]
     recovery: dict[Layer, Recovery]
+    struggling: Struggling = Struggling()
     capacity: Capacity
     fatigue: Fatigue = Fatigue()
     pilot: Pilot = Pilot()
