@@ -26,6 +26,7 @@ from tutorflow.decide.handoff_facts import (
     look_around,
 )
 from tutorflow.decide.handoffs import note, write_notes
+from tutorflow.decide.names import name_of
 from tutorflow.policy import load_policy
 from tutorflow.publish import misfits
 from tutorflow.settings import Settings
@@ -154,9 +155,9 @@ def test_tasks_of_mixed_kinds_have_not_turned() -> None:
 
 def test_trouble_that_was_always_there_is_not_called_a_change_of_today() -> None:
     before = answers("oxxxoxxxo", on(0, "13:50"))
-    assert written(Around(answers=[*before, *RUN]))["what_changed"] == (
-        "not a matter of today: 3 of the 9 answers before were right"
-    )
+    row = written(Around(answers=[*before, *RUN]))
+    assert row["what_changed"] == "not a matter of today: 3 of the 9 answers before were right"
+    assert row["why_now"].endswith("; the latest misses began at 14:05")
 
 
 def test_what_came_after_the_signal_is_not_told() -> None:
@@ -423,3 +424,15 @@ def test_the_kind_of_a_task_is_a_plain_word_or_nothing(
     attributes: str | None, kind: str | None
 ) -> None:
     assert kind_of_task(attributes) == kind
+
+
+@pytest.mark.parametrize(
+    ("some_id", "name"),
+    [
+        ("ratio-tables", "Ratio tables"),
+        ("unit 3", "unit 3"),
+        ("https://example.org/skills/unit-rates/", "unit-rates"),
+    ],
+)
+def test_a_title_goes_before_an_id_and_a_link_is_cut_short(some_id: str, name: str) -> None:
+    assert name_of({"ratio-tables": "Ratio tables"}, some_id) == name

@@ -181,7 +181,7 @@ def _what_changed(change: Change, around: Around, clock: _Clock) -> str:
         before = change.before[-BEFORE:]
         right = sum(answer.is_correct for answer in before)
         told = f"{right} of the {len(before)} answers before were right"
-        return told if 2 * right >= len(before) else f"not a matter of today: {told}"
+        return told if _went_well_before(change) else f"not a matter of today: {told}"
     if change.at is not None:
         return "it has been so from the first answers on"
     earlier, recent = around.answers[-13:-4], around.answers[-4:]
@@ -200,9 +200,13 @@ def _why_now(changed: str, change: Change, clock: _Clock, fired: datetime) -> st
     if change.at is None:
         return f"{changed}; noticed {clock.say(fired)}"
     turned = _turn(change)
-    return f"{changed}; it changed at {clock.say(change.at)}" + (
-        f", when {turned}" if turned else ""
-    )
+    began = "it changed at" if _went_well_before(change) else "the latest misses began at"
+    return f"{changed}; {began} {clock.say(change.at)}" + (f", when {turned}" if turned else "")
+
+
+def _went_well_before(change: Change) -> bool:
+    before = change.before[-BEFORE:]
+    return 2 * sum(answer.is_correct for answer in before) >= len(before)
 
 
 def _turn(change: Change) -> str | None:
