@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from builders import COURSE, Fold, hours, minutes, on, policy, recovery, signal
+from builders import COURSE, Fold, days, hours, minutes, on, policy, recovery, signal
 
 from tutorflow.decide.alerts import (
     Acknowledgement,
@@ -112,6 +112,30 @@ def test_a_held_signal_joins_what_has_been_opened_meanwhile() -> None:
     fold.tick(on(1, "10:00"))
     assert fold.ledger("cohort_guard", "l00").release == "absorbed"
     assert fold.alert("l00", "compliance").rules == ["inactive", "abandonment"]
+
+
+# -- fading ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("worked", "after", "status"),
+    [(True, 7.0, "closed"), (True, 6.9, "open"), (False, 20.0, "open")],
+    ids=["a week of work", "not yet", "no work since"],
+)
+def test_trouble_that_was_left_behind_fades(worked: bool, after: float, status: str) -> None:
+    fold = Fold().tick(MONDAY_10, signal(at=NINE_THIRTY))
+    if worked:
+        fold.tick(on(1), recovery("worked_session", "ana", on(0, "15:00"), None))
+    fold.tick(NINE_THIRTY + days(after))
+    assert fold.alert().status == status
+    assert fold.alert().close_reason == ("faded" if status == "closed" else None)
+
+
+def test_a_new_signal_keeps_an_alert_open() -> None:
+    fold = Fold().tick(MONDAY_10, signal(at=NINE_THIRTY))
+    fold.tick(on(1), recovery("worked_session", "ana", on(0, "15:00"), None))
+    fold.tick(on(5, "10:00"), signal(at=on(5, "09:30"), subject="ratios"))
+    assert fold.tick(on(9)).alert().status == "open"
 
 
 # -- the item guard --------------------------------------------------------------------------------

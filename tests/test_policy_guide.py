@@ -242,3 +242,8 @@ def test_the_command_checks_a_nudge_library_too(tmp_path: Path) -> None:
     assert "nudges.yml:2" in result.stderr
     shown = CliRunner().invoke(app, ["policy", "show", "--nudges"])
     assert "first_step:" in shown.output
+
+
+def test_a_rule_that_asks_for_a_person_only_of_those_who_struggle_says_so() -> None:
+    marked = policy_guide(policy(struggling={"accuracy_below": 0.3, "answers": 25}))
+    assert "with less than 30% right over the last 20 and over the last 60 of at least 25" in marked

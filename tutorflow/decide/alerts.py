@@ -370,6 +370,9 @@ class _Step:
             if out is not None and out.startswith("withdrawn") and not alert.is_urgent:
                 self._close(alert, "withdrawn")
                 continue
+            if self._has_faded(alert):
+                self._close(alert, "faded")
+                continue
             # Nothing else can close it: evidence that was settled now, or a rule that is gone.
             if alert.alert_id not in self.settled and self.live.issuperset(alert.rules):
                 continue
@@ -379,6 +382,16 @@ class _Step:
             elif all(e.is_settled for e in living):
                 has_recovered = any(e.recovered_at is not None for e in alert.standing)
                 self._close(alert, "recovered" if has_recovered else "no_longer_supported")
+
+    def _has_faded(self, alert: Alert) -> bool:
+        """The learner has worked on since, and for days no rule has fired again.
+
+        Trouble on a skill that was left behind is never made good there; without this its alert
+        would stay open for ever.
+        """
+        days = self.policy.fatigue.fades_after_days
+        is_old = self.as_of - alert.last_signal_at >= timedelta(days=days)
+        return is_old and alert.has_resumed and not alert.is_urgent
 
     def _settle_unsupported(self, alert: Alert) -> None:
         for evidence in alert.evidence:

@@ -197,6 +197,12 @@ def _rule(policy: Policy, name: str, entry: RulePolicy, why_asleep: str | None) 
         case = example(policy, name, level)
         if case is not None:
             yield f"  - Fires: {case.hit}. Does not yet: {case.near_miss}."
+    if entry.only_while_struggling:
+        below = policy.struggling
+        yield (
+            f"- **Asks for a person only** of learners with less than {_share(below.accuracy_below)} "
+            f"right over the last 20 and over the last 60 of at least {below.answers} answers."
+        )
     yield f"- **Closes** with {_recovery(policy.recovery_of(name), rule)}."
     cooldown = policy.cooldown_of(name)
     if cooldown:
@@ -631,6 +637,10 @@ def _holding_back(policy: Policy) -> Iterator[str]:
             f"{policy.fatigue.already_on_it_hours:g} hours after a person was in touch with the "
             "learner no new alert of tier 2 is delivered."
         )
+    yield (
+        f"- **Left behind**: an alert closes when the learner has worked on and for "
+        f"{policy.fatigue.fades_after_days:g} days no rule of it has fired again."
+    )
     yield (
         "- **One alert**: while an alert is open, further signals of its kind join it; it rises "
         "when one of them is more serious."

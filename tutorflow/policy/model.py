@@ -190,6 +190,7 @@ class Fatigue(_Strict):
     cohort_guard: CohortGuard = CohortGuard()
     item_guard: ItemGuard = ItemGuard()
     already_on_it_hours: Annotated[float, Field(ge=0, le=336)] = 48
+    fades_after_days: Annotated[float, Field(ge=1, le=28)] = 7
 
 
 class Pilot(_Strict):
