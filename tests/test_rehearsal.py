@@ -20,7 +20,7 @@ from flows.hour import run_hour
 from tutorflow.errors import TutorflowError
 from tutorflow.measure.rehearsal import Precision, Rehearsal, published_cases, rehearse
 from tutorflow.measure.rehearsal_page import as_html, as_text, coach_days, days_of
-from tutorflow.measure.replay import COMPARED
+from tutorflow.measure.replay import COMPARED, same_rules
 from tutorflow.policy import load_policy
 from tutorflow.policy.model import Policy, default_policy_path
 from tutorflow.publish import read_table
@@ -139,6 +139,26 @@ def test_a_candidate_counts_from_the_start_whatever_its_date_says(compared: Rehe
     assert compared.candidate is not None
     assert compared.candidate.signals
     assert compared.candidate.policy_version.startswith("candidate+")
+
+
+def test_only_what_differs_is_looked_for_again(settings: Settings, tmp_path: Path) -> None:
+    shipped = load_policy(None)
+    rules = shipped.enabled_rules()
+    without = candidate_policy(tmp_path, without="content")
+    layers = {name: rule.layer for name, (_, rule) in rules.items()}
+    assert same_rules(shipped, without) == {n for n in rules if layers[n] != "content"}
+    assert same_rules(shipped, shipped.model_copy(update={"mastered_at": 0.9})) == set()
+    one = shipped.rules["inactive"].model_copy(update={"version": 2})
+    changed = shipped.model_copy(update={"rules": {**shipped.rules, "inactive": one}})
+    assert same_rules(shipped, changed) == set(rules) - {"inactive"}
+    # Looked for in part or in full (re-arming a moment sooner changes nothing here): the same.
+    parts = rehearse(settings, without, MIDWAY, TINY_NOW).candidate
+    line = without.model_copy(update={"rearm_after_days": shipped.rearm_after_days - 1e-6})
+    whole = rehearse(settings, line, MIDWAY, TINY_NOW).candidate
+    assert same_rules(shipped, line) == set()
+    assert parts is not None
+    assert whole is not None
+    pd.testing.assert_frame_equal(parts.alerts, whole.alerts)
 
 
 def test_the_same_policy_gains_and_loses_nobody(settings: Settings) -> None:

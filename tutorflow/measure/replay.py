@@ -46,6 +46,21 @@ from tutorflow.pull.watermarks import is_retired
 from tutorflow.roster import Roster
 from tutorflow.settings import Settings
 
+# Parts of a policy that come after the rules: what the rules find does not depend on them.
+AFTER_THE_RULES = frozenset(
+    {
+        "version",
+        "effective_from",
+        "reopen_grace_hours",
+        "cooldown_hours",
+        "capacity",
+        "routing",
+        "priority",
+        "confidence",
+        "rules",
+    }
+)
+OF_A_RULE = ("items_without_signal", "score_below")  # recoveries that one rule's rows tell
 Progress = Callable[[int, int, datetime], None]  # ticks done, ticks in all, last tick
 # What a rehearsed alert and a published one are compared by.
 COMPARED = [
@@ -307,23 +322,57 @@ def play(stage: Stage, policy: Policy, opened: Opened, progress: Progress | None
 
 
 def _window(stage: Stage, policy: Policy, span: Span, state: OpenState) -> Window:
-    """All that the policy decides the span from; what the one in force finds is known already."""
+    """All that the policy decides the span from."""
     whole = stage.window
+    known = _cut(whole.found, span.start, span.ends[-1])
     if policy is whole.policy:
-        found = _cut(whole.found, span.start, span.ends[-1])
-        window = replace(whole, span=span, found=found)
+        window = replace(whole, span=span, found=known)
     else:
+        same = same_rules(whole.policy, policy)
+        others = {name: rule for name, rule in policy.rules.items() if name not in same}
         window = gather(
             stage.warehouse,
             stage.settings,
-            policy,
+            policy.model_copy(update={"rules": others}),
             stage.roster,
             span,
             whole.frames,
             whole.watermark,
             settling_of(state),
         )
+        window = replace(window, policy=policy, found=_joined(known, window.found, same))
     return meet(stage.warehouse, stage.settings, window, state)
+
+
+def same_rules(one: Policy, other: Policy) -> set[str]:
+    """The enabled rules that find the same under both policies."""
+    if any(
+        getattr(one, name) != getattr(other, name)
+        for name in type(one).model_fields
+        if name not in AFTER_THE_RULES
+    ):
+        return set()
+    mine, theirs = one.enabled_rules(), other.enabled_rules()
+    return {name for name in mine if name in theirs and mine[name][1] == theirs[name][1]}
+
+
+def _joined(known: Findings, fresh: Findings, same: set[str]) -> Findings:
+    """What is known of the rules of ``same``, and what was found anew of all others."""
+    of_rules = known.recoveries[
+        known.recoveries["kind"].isin(OF_A_RULE) & known.recoveries["subject_id"].isin(list(same))
+    ]
+    signals = [known.signals[known.signals["rule_id"].isin(list(same))], fresh.signals]
+    recoveries = [of_rules, fresh.recoveries]
+    return Findings(
+        _stacked(signals).sort_values(["fired_at", "signal_id"], ignore_index=True),
+        _stacked(recoveries).sort_values(["at", "learner_id", "kind"], ignore_index=True),
+        fresh.start,
+    )
+
+
+def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [part for part in parts if not part.empty]
+    return pd.concat(filled, ignore_index=True) if filled else parts[0]
 
 
 def _start(stage: Stage) -> datetime:
