@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -126,18 +127,19 @@ class _Coaches:
         needs = self._needs(at)
         start = at + timedelta(hours=9) if at.hour == 0 else at
         for _, mine in queue.groupby("coach_id"):
-            waiting = [row for row in mine.to_dict("records") if self._is_due(row, at)]
+            rows: list[Any] = mine.to_dict("records")
+            waiting = [row for row in rows if self._is_due(row, at)]
             for n, row in enumerate(waiting[:contacts]):
                 self._help(row, start + timedelta(minutes=15 * n), needs)
 
-    def _is_due(self, row: dict[str, object], at: datetime) -> bool:
-        before = self.taken_up.get(str(row["alert_id"]))
+    def _is_due(self, row: dict[str, Any], at: datetime) -> bool:
+        before = self.taken_up.get(row["alert_id"])
         return before is None or at - before > _AGAIN_AFTER
 
-    def _help(self, row: dict[str, object], at: datetime, needs: set[str]) -> None:
-        alert, learner = str(row["alert_id"]), str(row["learner_id"])
+    def _help(self, row: dict[str, Any], at: datetime, needs: set[str]) -> None:
+        alert, learner = row["alert_id"], row["learner_id"]
         ((_, user),) = source_users(self.settings.identity_path, [learner])[learner]
-        help_, kind = _HELP.get((str(row["layer"]), int(str(row["alert_tier"]))), _OTHERWISE)
+        help_, kind = _HELP.get((row["layer"], int(row["alert_tier"])), _OTHERWISE)
         self.programme.intervene(user, help_, at)
         self.contacts[kind] += 1
         when = to_naive_utc(at)

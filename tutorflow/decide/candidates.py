@@ -45,9 +45,11 @@ def build_candidates(
         list(changes.notes.values()),
         policy,
         around.titles,
-        lambda note: around.coach_of(
-            *note.key[:2], policy.route(note.key[2], note.alert_tier).role, note.at
-        ).timezone,
+        lambda note: (
+            around.coach_of(
+                *note.key[:2], policy.route(note.key[2], note.alert_tier).role, note.at
+            ).timezone
+        ),
         not_committed._replace(alerts=list(changes.alerts.values())),
     )
     scores, parts = score(frames, policy, moments)

@@ -198,10 +198,10 @@ def _rule(policy: Policy, name: str, entry: RulePolicy, why_asleep: str | None) 
         if case is not None:
             yield f"  - Fires: {case.hit}. Does not yet: {case.near_miss}."
     if entry.only_while_struggling:
-        below = policy.struggling
+        below, answers = _share(policy.struggling.accuracy_below), policy.struggling.answers
         yield (
-            f"- **Asks for a person only** of learners with less than {_share(below.accuracy_below)} "
-            f"right over the last 20 and over the last 60 of at least {below.answers} answers."
+            f"- **Asks for a person only** of learners with less than {below} right over the last "
+            f"20 and over the last 60 of at least {answers} answers."
         )
     yield f"- **Closes** with {_recovery(policy.recovery_of(name), rule)}."
     cooldown = policy.cooldown_of(name)

@@ -2,8 +2,9 @@
 
 An alert is *right* when its learner has a need at the moment it reaches a coach (`diary` defines
 needs; a spell counts from a day before it is written down, because it is written at the end of its
-first day). A need is *found* when an alert comes while it lasts. A *repeat* is an alert of a
-learner, of the same layer, within 7 days of the one before. Volume is alerts per learner-week.
+first day), and *new* when it is the first to tell of such a need: a coach learns something. A need
+is *found* when an alert comes while it lasts. A *repeat* is an alert of a learner, of the same
+layer, within 7 days of the one before. Volume is alerts per learner-week.
 
 The baselines, judged by the same measure:
 
@@ -48,6 +49,7 @@ class Figures:
     alerts: int
     per_learner_week: float
     precision: float
+    new: float
     right_layer: float
     recall: float
     repeats: float
@@ -114,6 +116,7 @@ def _figures(
         count,
         count / truth.learner_weeks,
         met["alert"].nunique() / count if count else float("nan"),
+        met.groupby("need")["alert"].min().nunique() / count if count else float("nan"),
         of_kind["alert"].nunique() / count if count and has_layer else float("nan"),
         met["need"].nunique() / len(needs) if len(needs) else float("nan"),
         float((gap <= REPEAT).sum()) / count if count else float("nan"),
@@ -156,11 +159,13 @@ def _read_truth(settings: Settings, folder: Path, first: pd.Timestamp, last: pd.
         return frame
 
     needs, learners, stops = read("needs"), read("learners"), read("stops")
-    needs["ended_at"] = needs["ended_at"].fillna(last).clip(upper=last)
+    ended = needs["ended_at"].fillna(last)
+    needs["ended_at"] = ended.where(ended < last, last)
     needs = needs[needs["started_at"] < last].reset_index(drop=True)
     left = stops.groupby("learner_id")["stopped_at"].min() + timedelta(days=14)
-    learners["from"] = learners["enrolled_at"].clip(lower=first)
-    learners["until"] = learners["learner_id"].map(left).fillna(last).clip(upper=last)
+    learners["from"] = learners["enrolled_at"].where(learners["enrolled_at"] > first, first)
+    until = learners["learner_id"].map(left).fillna(last)
+    learners["until"] = until.where(until < last, last)
     return Truth(needs, learners[learners["from"] < learners["until"]], first, last)
 
 
@@ -176,14 +181,15 @@ def _active_days(settings: Settings) -> pd.DataFrame:
 def as_lines(figures: list[Figures]) -> Iterator[str]:
     """A table for the terminal, a line per way of alerting."""
     yield (
-        f"{'':20} {'alerts':>7} {'per learner-week':>17} {'precision':>10} {'right layer':>12} "
+        f"{'':20} {'alerts':>7} {'per learner-week':>17} {'precision':>10} {'new':>5} "
+        f"{'right layer':>12} "
         f"{'recall':>7} {'repeats in 7 d':>15} {'closed by recovery':>19}"
     )
     for of in figures:
         yield (
             f"{of.name:20} {of.alerts:7,} {of.per_learner_week:17.2f} {_share(of.precision):>10} "
-            f"{_share(of.right_layer):>12} {_share(of.recall):>7} {_share(of.repeats):>15} "
-            f"{_share(of.closed_by_recovery):>19}"
+            f"{_share(of.new):>5} {_share(of.right_layer):>12} {_share(of.recall):>7} "
+            f"{_share(of.repeats):>15} {_share(of.closed_by_recovery):>19}"
         )
 
 
