@@ -125,6 +125,7 @@ def value(column: Column, n: int, at: datetime) -> Any:
         "real": n + 0.1,
         "boolean": n % 2 == 0,
         "timestamp": at.replace(tzinfo=None) + timedelta(microseconds=n),
+        "date": at.date() + timedelta(days=n),
         "json": json.dumps([n, "ä"], ensure_ascii=False),
     }[column.type]
 

@@ -57,8 +57,8 @@ class TestTwoCoreSkillsMissed:
 
 
 class TestTrendReversal:
-    def test_three_wrong_after_five_right_fire_tier_2(self) -> None:
-        assert fired("trend_reversal", responses=answers("oooooxxx")) == [(2, "ana-8")]
+    def test_three_wrong_after_five_right_fire_tier_1(self) -> None:
+        assert fired("trend_reversal", responses=answers("oooooxxx")) == [(1, "ana-8")]
 
     def test_two_wrong_do_not(self) -> None:
         assert fired("trend_reversal", responses=answers("oooooxx")) == []
@@ -68,7 +68,7 @@ class TestTrendReversal:
 
     def test_three_of_four_are_enough_wherever_the_right_one_stands(self) -> None:
         for pattern in ("oooooxoxx", "oooooxxox"):
-            assert fired("trend_reversal", responses=answers(pattern)) == [(2, "ana-9")]
+            assert fired("trend_reversal", responses=answers(pattern)) == [(1, "ana-9")]
         assert fired("trend_reversal", responses=answers("oooooxooxx")) == []
 
     def test_it_is_counted_on_one_skill(self) -> None:
@@ -78,7 +78,7 @@ class TestTrendReversal:
     def test_a_run_of_two_weeks_ago_is_too_long_ago(self) -> None:
         near = [*answers("ooooo", at="09:03"), *answers("xxx", at="09:00", day=14)]
         far = [*answers("ooooo"), *answers("xxx", at="09:10", day=14)]
-        assert fired("trend_reversal", responses=near) == [(2, "ana-8")]
+        assert fired("trend_reversal", responses=near) == [(1, "ana-8")]
         assert fired("trend_reversal", responses=far) == []
 
 

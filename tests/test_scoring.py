@@ -23,8 +23,10 @@ def truth(*needs: tuple[str, str, int, int], learners: str = "abcd") -> Truth:
     ]
     people = pd.DataFrame({"learner_id": list(learners)})
     people["from"], people["until"] = START, START + 28 * DAY
+    found = pd.DataFrame(rows, columns=["learner_id", "kind", "started_at", "ended_at"])
+    times = dict.fromkeys(("started_at", "ended_at"), "datetime64[us]")
     return Truth(
-        pd.DataFrame(rows, columns=["learner_id", "kind", "started_at", "ended_at"]),
+        found.astype({"learner_id": "str", "kind": "str", **times}),
         people,
         START,
         START + 28 * DAY,

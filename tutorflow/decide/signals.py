@@ -128,6 +128,8 @@ def _while_struggling(
     columns = ["accuracy_of_last_20", "accuracy_of_previous_40", "response_number"]
     if set(columns) <= set(rows.columns):
         lately = rows[columns]
+    elif rows.empty or responses.empty:
+        return replace(condition, holds=pd.Series(False, index=rows.index))
     else:
         asked = rows[["learner_id", "course_id"]].assign(
             at=rows[condition.fired_at], row=rows.index

@@ -106,10 +106,11 @@ def _nudges(batch: Batch, as_of: datetime) -> pd.DataFrame:
     asked = asked[asked["status"].isin(("ready", "held_out"))]
     judged_by = {name: nudge.measure for name, nudge in library.nudges.items()}
     asked = asked[asked["nudge_id"].isin(list(judged_by))]
-    hours = asked["nudge_id"].map(lambda name: judged_by[name].within_hours).astype("float64")
+    measures = [judged_by[name] for name in asked["nudge_id"]]
+    hours = pd.to_timedelta([measure.within_hours for measure in measures], unit="h")
     asked = asked.assign(
-        result=asked["nudge_id"].map(lambda name: judged_by[name].result),
-        ends_at=asked["send_after"] + pd.to_timedelta(hours, unit="h"),
+        result=pd.Series([measure.result for measure in measures], asked.index, dtype="str"),
+        ends_at=asked["send_after"] + pd.Series(hours, asked.index, dtype="timedelta64[us]"),
     )
     asked = asked[asked["ends_at"] + SESSION_KNOWN <= pd.Timestamp(as_of)]
     columns = ["nudge_row_id", "learner_id", "course_id", "result", "send_after", "ends_at"]

@@ -164,7 +164,7 @@ def _read_truth(settings: Settings, folder: Path, first: pd.Timestamp, last: pd.
     needs = needs[needs["started_at"] < last].reset_index(drop=True)
     left = stops.groupby("learner_id")["stopped_at"].min() + timedelta(days=14)
     learners["from"] = learners["enrolled_at"].where(learners["enrolled_at"] > first, first)
-    until = learners["learner_id"].map(left).fillna(last)
+    until = pd.to_datetime(learners["learner_id"].map(left.to_dict())).fillna(last)
     learners["until"] = until.where(until < last, last)
     return Truth(needs, learners[learners["from"] < learners["until"]], first, last)
 
