@@ -116,8 +116,8 @@ def _nudges(batch: Batch, as_of: datetime) -> pd.DataFrame:
     columns = ["nudge_row_id", "learner_id", "course_id", "result", "send_after", "ends_at"]
     with _registered(batch, "asked_nudges", asked[columns]):
         followed = frame(batch.warehouse, AFTER_NUDGES, {"as_of": as_of})
-    known = asked.set_index("nudge_row_id")["ends_at"] + SESSION_KNOWN
-    followed["known_at"] = followed["nudge_row_id"].map(known)
+    over = asked[["nudge_row_id", "ends_at"]].assign(known_at=asked["ends_at"] + SESSION_KNOWN)
+    followed = followed.merge(over[["nudge_row_id", "known_at"]], on="nudge_row_id", how="left")
     return nudge_cases(asked, followed)
 
 
