@@ -46,7 +46,7 @@ class LineOf:
 _REDEFINED = tuple(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """A safe loader with YAML 1.2's ideas of booleans and numbers."""
 
 
@@ -93,7 +93,7 @@ def load_yaml(path: Path) -> tuple[Any, LineOf]:
         data = {} if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
+        line = min(mark.line + 1, max(len(text.splitlines()), 1)) if mark else 1
         raise ConfigurationError(f"{path.name}:{line}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigurationError(f"{path.name}:1: not valid YAML: {error}") from None

@@ -97,9 +97,15 @@ def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
         "alerts",
         lambda t: sa.or_(t.c.status != "closed", t.c.closed_at >= first - MEMORY),
     )
-    evidence = _evidence_of(settings, alerts["alert_id"], policy)
+    last = alerts.sort_values("opened_at").drop_duplicates(
+        ["learner_id", "course_id", "layer"], keep="last"
+    )
+    # Of what is closed for good, that it was there is enough.
+    grace = timedelta(hours=policy.reopen_grace_hours)
+    may_change = (last["status"] != "closed") | (last["closed_at"] >= first - grace)
+    evidence = _evidence_of(settings, last.loc[may_change, "alert_id"], policy)
     state = OpenState()
-    for row in _records(alerts.sort_values("opened_at")):
+    for row in _records(last):
         alert = _alert(row, evidence.get(row["alert_id"], []))
         state.alerts[alert.key] = alert
     for row in _records(read_table(settings, "suppressions", {"released_at": None})):
