@@ -17,7 +17,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: install ## simulate a programme, run the pipeline on it and show the coach queue (about two minutes)
+demo: install ## simulate a programme, run the pipeline on it and show the coach queue (under three minutes)
 	$(BIN)/tutorflow demo
 
 test: install lint types sql pytest ## everything CI runs: format, lint, types, SQL style, tests

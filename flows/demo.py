@@ -1,7 +1,8 @@
 """The demo: a simulated programme with simulated coaches, run the way a real one is.
 
-The loop is closed: coaches with limited time read the published queue, act, and write into the
-inbox what they did; learners respond by their hidden motivation and skill; the next tick sees it.
+The loop is closed: coaches with limited time read the published queue twice a week, on the last day
+every hour, act, and write into the inbox what they did; learners respond by their hidden motivation
+and skill; the next tick sees it.
 At the end the same programme is played without coaches, so that the loop's effect can be read off.
 """
 
@@ -23,6 +24,7 @@ from flows.report import as_line
 from tutorflow import publish
 from tutorflow.errors import TutorflowError
 from tutorflow.hours import to_naive_utc
+from tutorflow.measure.report import report_page
 from tutorflow.privacy.pseudonyms import source_users
 from tutorflow.publish import inbox
 from tutorflow.settings import CONFIG_NAME, Settings, load_settings
@@ -32,8 +34,9 @@ from tutorflow.simulate.roster import write_roster
 
 _MARK = ".tutorflow-demo"
 _WEEKS_BEFORE = 4
-_FIRST_HOUR, _LAST_HOUR = 8, 18
+_FIRST_HOUR, _LAST_HOUR = 9, 17
 _QUEUE_ROWS = 5
+_COACHING_DAYS = (0, 3)  # Monday and Thursday; the days between are decided, but nobody reads
 _CONTACTS_PER_DAY = 8  # of one coach
 _AGAIN_AFTER = timedelta(days=7)  # the same alert is taken up again
 _WRONG_VERDICTS = 0.1  # share of verdicts that simulated coaches get wrong
@@ -85,11 +88,11 @@ def run_demo(folder: Path, learners: int, seed: int, now: datetime, out: Console
     out.print(f"{learners} simulated learners from {config.start} to {last_day}, seed {seed}.")
     coaches = _Coaches(settings, programme)
     for end in _days(config.starts_at, today):
-        if programme.advanced_to.weekday() < 5:
+        if programme.advanced_to.weekday() in _COACHING_DAYS:
             coaches.act(programme.advanced_to, _CONTACTS_PER_DAY)
         _write(programme, folder, end)
-        if end.weekday() in (5, 6) and end < today:
-            continue  # nobody reads before Monday: the weekend is decided with Sunday
+        if end.weekday() not in _COACHING_DAYS and end < today:
+            continue  # nobody reads before the next coaching day: it is decided then, day by day
         with out.status(f"{end:%A %d %B}: pulling, building, deciding ..."):
             report = run_backfill(settings, None, None, "day", end)
         _say(out, report)
@@ -101,6 +104,9 @@ def run_demo(folder: Path, learners: int, seed: int, now: datetime, out: Console
             report = run_hour(settings, None, moment)
         _say(out, report)
     _show(settings, moment, out)
+    report_path = folder / f"report-{last_day:%Y-%m}.html"
+    report_path.write_text(report_page(settings, f"{last_day:%Y-%m}"), encoding="utf-8")
+    out.print(f"The month's report, to print: {report_path}", soft_wrap=True)
     _compare(programme, coaches, config, moment, out)
 
 
@@ -146,10 +152,11 @@ class _Coaches:
         logged = {"alert_id": alert, "coach_id": row["coach_id"], "written_at": when}
         inbox.write(self.settings, "acknowledgements", **logged)
         inbox.write(self.settings, "interventions", kind=kind, code="too_early", **logged)
-        if alert not in self.taken_up:
-            is_needed = (user in needs) != (_chance(alert) < _WRONG_VERDICTS)
-            verdict = "useful" if is_needed else "not_actionable"
-            inbox.write(self.settings, "alert_verdicts", verdict=verdict, **logged)
+        is_needed = (user in needs) != (_chance(alert) < _WRONG_VERDICTS)
+        if alert not in self.taken_up and not is_needed:  # a person sees at once that all is well
+            inbox.write(self.settings, "alert_verdicts", verdict="not_actionable", **logged)
+        elif alert in self.taken_up:
+            inbox.write(self.settings, "alert_verdicts", verdict="useful", **logged)
         self.taken_up[alert] = at
 
     def _needs(self, at: datetime) -> set[str]:
