@@ -234,8 +234,8 @@ def test_a_damaged_warehouse_is_built_again_from_the_landing_although_killed(
     run(world, kill_at=Point("after", MODEL, "^events$"))
     run(world)
     assert marts_differ(world.settings, undisturbed[0]) == []
-    # Of whom everything was built again everything counts as news: their scores and plans are looked
-    # at anew, and what speaks for them is heard again. No alert becomes another by it.
+    # Of whom everything was built again everything counts as news: their scores and plans are
+    # looked at anew, and what speaks for them is heard again. No alert becomes another by it.
     differ = {found.split(":")[0] for found in differences(world.settings, undisturbed[0])}
     assert differ <= {"learner_scores", "score_parts", "practice_plan", "alert_evidence"}
 
