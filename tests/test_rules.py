@@ -445,14 +445,20 @@ REGULAR = {day: 20 for week in range(4) for day in (7 * week, 7 * week + 2)}  # 
 class TestActivityDrop:
     """Four regular weeks (days 0-27), then a week that is judged at the end of day 34."""
 
-    def test_a_week_at_half_of_the_habit_fires_tier_2_at_the_end_of_the_day(self) -> None:
+    def test_a_week_at_half_of_the_habit_fires_tier_1_at_the_end_of_the_day(self) -> None:
         rows = calendar(active={**REGULAR, 28: 20}, until=34)[-1:]
-        assert fired_on("activity_drop", calendar=rows) == [(2, on(34, "23:59:59.999999"))]
+        assert fired_on("activity_drop", calendar=rows) == [(1, on(34, "23:59:59.999999"))]
+
+    def test_a_week_at_less_than_a_third_fires_tier_2(self) -> None:
+        third = calendar(active={**REGULAR, 28: 13}, until=34)[-1:]
+        above = calendar(active={**REGULAR, 28: 14}, until=34)[-1:]
+        assert (2, "2026-04-05") in fired("activity_drop", calendar=third)
+        assert fired("activity_drop", calendar=above) == [(1, "2026-04-05")]
 
     def test_exactly_six_tenths_fire_and_a_little_more_does_not(self) -> None:
         at_share = calendar(active={**REGULAR, 28: 24}, until=34)[-1:]
         above = calendar(active={**REGULAR, 28: 25}, until=34)[-1:]
-        assert fired("activity_drop", calendar=at_share) == [(2, "2026-04-05")]
+        assert fired("activity_drop", calendar=at_share) == [(1, "2026-04-05")]
         assert fired("activity_drop", calendar=above) == []
 
     def test_a_week_with_a_single_active_day_before_is_no_habit(self) -> None:
@@ -466,7 +472,7 @@ class TestActivityDrop:
 
     def test_it_fires_once_while_it_holds(self) -> None:
         rows = calendar(active=dict.fromkeys(range(28), 20), until=50)
-        assert len(fired("activity_drop", calendar=rows)) == 1
+        assert [tier for tier, _ in fired("activity_drop", calendar=rows)] == [1, 2]
 
 
 class TestFirstAssignmentMissing:

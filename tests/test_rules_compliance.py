@@ -197,9 +197,10 @@ class TestLateWork:
         rows = [assignment(due=day, item=f"essay {day}") for day in (0, 7)]
         assert fired("late_work", assignments=rows) == [(1, on(7))]
 
-    def test_a_third_within_four_weeks_fires_tier_2(self) -> None:
-        rows = [assignment(due=day, item=f"essay {day}") for day in (0, 7, 14)]
-        assert (2, on(14)) in fired("late_work", assignments=rows)
+    def test_a_fourth_within_four_weeks_fires_tier_2(self) -> None:
+        rows = [assignment(due=day, item=f"essay {day}") for day in (0, 7, 14, 21)]
+        assert fired("late_work", assignments=rows[:3]) == [(1, on(7))]
+        assert (2, on(21)) in fired("late_work", assignments=rows)
 
     def test_handed_in_when_due_is_in_time_and_a_moment_later_is_late(self) -> None:
         in_time = [assignment(due=0), assignment(due=7, submitted=on(7), item="essay 2")]
