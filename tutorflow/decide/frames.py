@@ -1,7 +1,8 @@
 """What the decision reads: mart rows of the learners in question, as pandas frames.
 
-A window is ``[start, end)``. Frames of rows (responses, sessions) hold the learners with newly
-landed events and those with an open alert, from ``LOOKBACK`` before the window; frames about
+A window is ``[start, end)``. Frames of rows (sessions, contacts) hold the learners with newly
+landed events and those with an open alert, from ``LOOKBACK`` before the window; the long ones
+(responses, steps) only those of whom anything became known in the window; frames about
 silence (calendar, enrolments, assignments, low scores) hold every learner whose deadline can fall
 into the window. Nothing with ``known_at`` at or after ``end`` is read, with one exception that
 can only silence a signal, never raise one: the time at which a learner came back
@@ -19,7 +20,7 @@ import duckdb
 import pandas as pd
 
 from tutorflow.decide.contacts import CONTACTS, OPENED_SESSIONS, load_contacts, manual_flags
-from tutorflow.decide.score_rows import LEARNERS, ScoreRows, load_score_rows
+from tutorflow.decide.score_rows import LEARNERS, ScoreRows, load_answers, load_score_rows
 
 # Two spans of 28 days (re-arming, repeated sessions), 14 of trailing rows, a day at the edge.
 LOOKBACK = timedelta(days=71)
@@ -35,6 +36,21 @@ RESPONSE_COLUMNS = """
     log_seconds_count_of_last_20, hints_in_module, p_mastery_before, p_mastery_after, p_mastery_max
 """
 
+# Of whom anything became known in the window: nothing can fire on the answers of anybody else.
+ACTIVE = """
+    create or replace temp table decide_active as
+    select learner_id
+    from decide_learners
+    where learner_id in (
+            select learner_id from marts.events where known_at >= $start and known_at < $end
+        )
+        or learner_id in (
+            select learner_id from marts.learning_sessions
+            where known_at >= $start and known_at < $end
+        )
+        or cast(learner_id as varchar) in (select unnest($waiting))
+"""
+
 # Every event in question, each with the learner's next own action: pauses, and what help led to.
 FOLLOWED = """
     create or replace temp table decide_followed as
@@ -45,7 +61,7 @@ FOLLOWED = """
             events.is_activity or events.event_type = 'session_ended' as is_own
         from marts.events as events
         inner join seeds.event_types as event_types using (event_type)
-        where events.learner_id in (select learner_id from decide_learners)
+        where events.learner_id in (select learner_id from decide_active)
             and events.known_at >= $start - $lookback and events.known_at < $end
             and events.time_precision = 'second'
             and (events.is_activity or events.event_type in (
@@ -79,7 +95,7 @@ RESPONSES = f"""
     left join (
         select event_id, next_action_at, goes_on from decide_followed
     ) as followed using (event_id)
-    where learner_id in (select learner_id from decide_learners)
+    where learner_id in (select learner_id from decide_active)
         and known_at >= $start - $lookback and known_at < $end
     order by learner_id, course_id, response_number
 """
@@ -97,8 +113,17 @@ STEPS = """
         coalesce(responses.is_unaided, false) as is_unaided,
         responses.p_mastery_after
     from decide_followed as followed
-    left join marts.responses as responses using (event_id)
-    asof left join marts.learning_sessions as sessions
+    left join (
+        select
+            event_id, session_id, is_first_attempt, is_correct, is_unaided, p_mastery_after
+        from marts.responses
+        where learner_id in (select learner_id from decide_active)
+    ) as responses using (event_id)
+    asof left join (
+        select learner_id, course_id, session_id, started_at
+        from marts.learning_sessions
+        where learner_id in (select learner_id from decide_active)
+    ) as sessions
         on followed.learner_id = sessions.learner_id
         and followed.course_id = sessions.course_id
         and followed.occurred_at >= sessions.started_at
@@ -380,12 +405,15 @@ def load_frames(
     enrolled_since: datetime,
     core_skills: Collection[str] = (),
     flags: pd.DataFrame | None = None,
+    waiting: Collection[str] | None = None,
 ) -> Frames:
     """Frames for the window ``[start, end)`` (naive UTC).
 
     ``learners`` are those whose rows changed or who have an open alert; None means all. Of
     enrolments only those that started at or after ``enrolled_since`` are read. ``core_skills``
     are the skills the roster marks, ``flags`` the accepted rows of the inbox `manual_flags`.
+    Responses and steps are read of the learners of whom anything became known in the window and of
+    those with a signal that is ``waiting``; None: of all ``learners``.
     """
     _register(warehouse, learners, roster_enrolments)
     window = {"start": start, "end": end}
@@ -394,6 +422,10 @@ def load_frames(
         used = {k: v for k, v in {**window, **more}.items() if f"${k}" in query}
         return frame(warehouse, query, used)
 
+    if waiting is None:
+        warehouse.execute("create or replace temp table decide_active as from decide_learners")
+    else:
+        warehouse.execute(ACTIVE, {**window, "waiting": sorted(waiting)})
     warehouse.execute(FOLLOWED, {**window, "lookback": LOOKBACK})
     responses = fetch(RESPONSES, lookback=LOOKBACK)
     responses["is_core"] = responses["skill_id"].isin(list(core_skills))
@@ -406,9 +438,10 @@ def load_frames(
     contacts["manual_flags"] = manual_flags(flags, start, end, LOOKBACK)
     sessions, days = fetch(SESSIONS, lookback=LOOKBACK), fetch(DAYS)
     ends = day_ends(first_day, last_day, start, end, zone)
-    if ends.empty:  # then the rows at hand are all that is needed
+    if ends.empty:  # then the learners at hand are all that is needed
+        answers = load_answers(fetch, "decide_learners", start, LOOKBACK)
         scored = ScoreRows(
-            responses, days, sessions, contacts["opened_sessions"], contacts["messages"], ends
+            answers, days, sessions, contacts["opened_sessions"], contacts["messages"], ends
         )
     else:
         warehouse.execute(LEARNERS, window)

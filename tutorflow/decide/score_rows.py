@@ -30,7 +30,7 @@ ANSWERS = """
         learner_id, course_id, known_at, is_correct, hints_used, log_seconds_z,
         p_mastery_before, p_mastery_after
     from marts.responses
-    where learner_id in (select learner_id from score_learners)
+    where learner_id in (select learner_id from {learners})
         and known_at >= $since - $lookback and known_at < $end
     qualify known_at >= $since or row_number() over (
         partition by learner_id, course_id, known_at >= $since order by response_number desc
@@ -78,6 +78,12 @@ class ScoreRows:
     day_ends: pd.DataFrame
 
 
+def load_answers(fetch: Fetch, learners: str, start: datetime, lookback: timedelta) -> pd.DataFrame:
+    """The answers that the scores of the learners in a table are computed from."""
+    since = start - timedelta(days=2)
+    return fetch(ANSWERS.format(learners=learners), lookback=lookback, since=since)
+
+
 def load_score_rows(
     fetch: Fetch,
     day_ends: pd.DataFrame,
@@ -91,7 +97,7 @@ def load_score_rows(
     ``opened_sessions`` is the query of that frame, with its ``{learners}`` open.
     """
     return ScoreRows(
-        answers=fetch(ANSWERS, lookback=lookback, since=start - timedelta(days=2)),
+        answers=load_answers(fetch, "score_learners", start, lookback),
         days=fetch(DAYS, lookback=lookback),
         sessions=fetch(SESSIONS),
         openings=fetch(opened_sessions.format(learners="score_learners"), lookback=lookback),

@@ -71,6 +71,8 @@ class Span:
     learners: list[str] | None
     late: set[str]
     is_first: bool
+    # whose signals wait, of whom the answers are read as well; None: everybody's are read
+    waiting: Collection[str] | None = None
     inbox: Inbox = field(default_factory=lambda: Inbox({}, frozenset))  # what people wrote
 
 
@@ -122,6 +124,7 @@ def advance_window(
             sorted({*undecided["learner_id"], *opened.learners}),
             _late_learners(undecided, first),
             last is None,
+            _whose_signals_wait(opened.state),
             open_inbox(settings, ends, lambda ids: _known_learners(warehouse, ids)),
         )
         frames = read_frames(warehouse, settings, roster, span)
@@ -211,6 +214,7 @@ def read_frames(
         FAR_PAST if span.is_first else span.start - LATEST_LOOK_BACK,
         core_skills_of(roster),
         flags(settings, span.inbox, span.first, span.ends, span.start),
+        span.waiting,
     )
 
 
@@ -414,6 +418,11 @@ def _known_learners(warehouse: duckdb.DuckDBPyConnection, ids: Collection[str]) 
 
 def _late_learners(undecided: pd.DataFrame, first: datetime) -> set[str]:
     return set(undecided.loc[undecided["earliest_at"] < first, "learner_id"])
+
+
+def _whose_signals_wait(state: OpenState) -> set[str]:
+    signals = [*(evidence.signal for evidence in state.waiting.values()), *state.late.values()]
+    return {signal.learner_id for signal in signals}
 
 
 def _starts(enrolments: pd.DataFrame) -> pd.DataFrame:
