@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import duckdb
@@ -214,8 +215,8 @@ def look_around(
         ]
     ).astype({"fired_at": "datetime64[us]", "written_at": "datetime64[us]"})
     warehouse.register("asked_notes", asked)
-    for row in rows_of(frame(warehouse, LAST_ANSWERS, {"answers": ANSWERS})):
-        found[row.alert_id].answers.append(_answer(row))
+    for alert_id, answer in _answers(frame(warehouse, LAST_ANSWERS, {"answers": ANSWERS})):
+        found[alert_id].answers.append(answer)
     for row in rows_of(frame(warehouse, DONE, {"recent": RECENT, "memory": MEMORY})):
         _note_done(found[row.alert_id], row)
     for row in rows_of(frame(warehouse, LAST_ACTIVITY)):
@@ -235,28 +236,37 @@ def look_around(
     return found
 
 
-def _answer(row: Any) -> Answer:
-    def number(value: Any) -> float | None:
-        return None if pd.isna(value) else float(value)
+def _answers(rows: pd.DataFrame) -> Iterator[tuple[str, Answer]]:
+    """(alert id, answer) of each row; there are many, so they are read column by column."""
 
-    enough = number(row.log_seconds_count_of_last_20) or 0
-    return Answer(
-        row.event_id,
-        row.known_at.to_pydatetime(),
-        _text(row.skill_id),
-        _text(row.module_id),
-        kind_of_task(_text(row.attributes)),
-        None if pd.isna(row.opportunity) else int(row.opportunity),
-        bool(row.is_first_attempt),
-        bool(row.is_correct),
-        _text(row.error_type),
-        number(row.log_seconds),
-        number(row.log_seconds_mean_of_last_20) if enough >= 10 else None,
-        number(row.p_mastery_before),
-        number(row.p_mastery_after),
+    def values(column: pd.Series) -> list[Any]:
+        return column.astype("object").where(column.notna(), None).tolist()
+
+    def numbers(name: str, of: pd.Series | None = None) -> list[float | None]:
+        column = rows[name].astype("float64")
+        return values(column if of is None else column.where(of))
+
+    answers = zip(
+        rows["event_id"].tolist(),
+        rows["known_at"].dt.to_pydatetime(),
+        values(rows["skill_id"]),
+        values(rows["module_id"]),
+        map(kind_of_task, values(rows["attributes"])),
+        (None if n is None else int(n) for n in values(rows["opportunity"])),
+        rows["is_first_attempt"].astype("bool").tolist(),
+        rows["is_correct"].astype("bool").tolist(),
+        values(rows["error_type"]),
+        numbers("log_seconds"),
+        numbers("log_seconds_mean_of_last_20", rows["log_seconds_count_of_last_20"] >= 10),
+        numbers("p_mastery_before"),
+        numbers("p_mastery_after"),
+        strict=True,
     )
+    for alert_id, answer in zip(rows["alert_id"].tolist(), answers, strict=True):
+        yield alert_id, Answer(*answer)
 
 
+@lru_cache(maxsize=10_000)  # most of the attributes are alike
 def kind_of_task(attributes: str | None) -> str | None:
     """The type of a task as its source names it in the attributes; None: it does not say."""
     values = _json(attributes)
@@ -269,7 +279,6 @@ def kind_of_task(attributes: str | None) -> str | None:
 
 def _note_done(around: Around, row: Any) -> None:
     at = row.occurred_at.to_pydatetime()
-    purpose = str(_json(_text(row.attributes)).get("purpose", "")).replace("_", " ")
     if row.event_type == "hint_requested":
         around.hints.append(at)
     elif row.event_type == "explanation_viewed":
@@ -278,15 +287,17 @@ def _note_done(around: Around, row: Any) -> None:
         to = str(_json(_text(row.attributes)).get("to", "other"))
         around.difficulty.append((at, to if to in ("easier", "harder", "normal") else "other"))
     elif row.event_type == "session_attended":
-        around.contacts.append(Contact(at, _plain(purpose) or "session", None))
+        around.contacts.append(Contact(at, _purpose(row) or "session", None))
     elif row.actor == "coach":
-        about = _plain(purpose)
+        about = _purpose(row)
         around.contacts.append(Contact(at, f"message ({about})" if about else "message", None))
     else:
         around.messages.append(at)
 
 
-def _plain(words: str) -> str:
+def _purpose(row: Any) -> str:
+    """What a contact was for, as its source says it in plain words; else empty."""
+    words = str(_json(_text(row.attributes)).get("purpose", "")).replace("_", " ")
     return words if words.replace(" ", "").isalpha() and len(words) <= 30 else ""
 
 
