@@ -1,8 +1,8 @@
 """What the decision reads: mart rows of the learners in question, as pandas frames.
 
-A window is ``[start, end)``. Frames of rows (sessions, contacts) hold the learners with newly
+A window is ``[start, end)``. Frames of rows (contacts, days) hold the learners with newly
 landed events and those with an open alert, from ``LOOKBACK`` before the window; the long ones
-(responses, steps) only those of whom anything became known in the window; frames about
+(responses, steps, sessions) only those of whom anything became known in the window; frames about
 silence (calendar, enrolments, assignments, low scores) hold every learner whose deadline can fall
 into the window. Nothing with ``known_at`` at or after ``end`` is read, with one exception that
 can only silence a signal, never raise one: the time at which a learner came back
@@ -412,8 +412,8 @@ def load_frames(
     ``learners`` are those whose rows changed or who have an open alert; None means all. Of
     enrolments only those that started at or after ``enrolled_since`` are read. ``core_skills``
     are the skills the roster marks, ``flags`` the accepted rows of the inbox `manual_flags`.
-    Responses and steps are read of the learners of whom anything became known in the window and of
-    those with a signal that is ``waiting``; None: of all ``learners``.
+    Responses, steps and sessions are of the learners of whom anything became known in the window
+    and of those with a signal that is ``waiting``; None: of all ``learners``.
     """
     _register(warehouse, learners, roster_enrolments)
     window = {"start": start, "end": end}
@@ -448,6 +448,10 @@ def load_frames(
         scored = load_score_rows(
             fetch, ends, start, LOOKBACK, OPENED_SESSIONS, contacts["messages"]
         )
+    if waiting is not None:  # the scores are made of everybody's, signals are not
+        active = frame(warehouse, "select learner_id from decide_active")["learner_id"]
+        sessions = _of(sessions, active)
+        contacts["opened_sessions"] = _of(contacts["opened_sessions"], active)
     return Frames(
         responses=_with_item_means(responses, fetch(ITEMS)),
         steps=fetch(STEPS),
@@ -466,6 +470,10 @@ def load_frames(
         score_rows=scored,
         **contacts,
     )
+
+
+def _of(rows: pd.DataFrame, learners: pd.Series) -> pd.DataFrame:
+    return rows[rows["learner_id"].isin(learners)].reset_index(drop=True)
 
 
 def frame(
