@@ -12,7 +12,8 @@ from tutorflow.pull import source_watermarks
 from tutorflow.settings import Settings
 
 # Ticks committed together: enough to share one pass over the marts, few enough to lose little.
-BATCH: dict[Tick, int] = {"hour": 168, "day": 28}
+# A week of hours, twelve weeks of days.
+BATCH: dict[Tick, int] = {"hour": 168, "day": 84}
 
 
 def run_backfill(

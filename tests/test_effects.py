@@ -149,6 +149,12 @@ def test_the_error_of_a_difference_is_the_textbook_one() -> None:
     assert found.std_error == pytest.approx(math.sqrt(one.var(ddof=1) / 4 + other.var(ddof=1) / 3))
 
 
+def test_without_a_covariate_that_varies_there_is_nothing_to_adjust() -> None:
+    outcome, is_treated = np.array([0.0, 1.0, 1.0, 1.0]), np.array([False, False, True, True])
+    plain = difference_in_means(outcome, is_treated)
+    assert lin(outcome, is_treated, np.empty((4, 0))) == plain
+
+
 def test_adjustment_narrows_what_the_covariate_explains() -> None:
     draw = np.random.default_rng(1)
     before = draw.standard_normal(2000)

@@ -253,7 +253,7 @@ def programme(seed: int) -> Frames:
         rows["enrolments"].append(enrolment(who, -20, chance.choice([back[0], on(-19)])))
         rows["assignments"].append(assignment(who, 10, chance.choice([None, on(12), on(30)])))
         rows["assignments"] += [
-            assignment(who, 16 + n, item=f"essay {n}", number=n) for n in (2, 3)
+            assignment(who, 16 + n, item=f"essay {n}", number=n) for n in (2, 3, 4, 5)
         ]
         rows["submissions"].append(submission(who, on(30)))
     return frames(**rows)

@@ -112,6 +112,8 @@ def _column(weight: Floats | None, count: int) -> Floats:
 
 
 def _mean(values: Floats, weight: Floats | None) -> Floats:
+    if weight is None:  # np.average divides by zero where there is no column
+        return np.asarray(values.mean(axis=0))
     return np.asarray(np.average(values, axis=0, weights=weight))
 
 
