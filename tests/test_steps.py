@@ -53,6 +53,7 @@ class Warehouse:
         """)
         self.connection.executemany("insert into seeds.event_types values (?, ?)", TYPES.items())
         self.connection.executemany("insert into decide_learners values (?)", [[ANA], [BEN]])
+        self.connection.execute("create view decide_active as from decide_learners")
         self.connection.executemany(
             "insert into marts.learning_sessions values (?, ?, ?, ?)",
             [[MORNING, ANA, COURSE, on(0, "09:00")], [NOON, ANA, COURSE, on(0, "12:00")]],
