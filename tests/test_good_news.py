@@ -25,7 +25,7 @@ from builders import (
 
 from tutorflow.decide.candidates import fit
 from tutorflow.decide.frames import LOOKBACK, Frames
-from tutorflow.decide.good_news import COLUMNS, Return, good_news, returns
+from tutorflow.decide.good_news import COLUMNS, Return, good_news, returns, with_returns
 from tutorflow.policy import Policy
 from tutorflow.publish.contract import check_fit
 
@@ -42,7 +42,8 @@ def news(
     out: str | None = None,
     **titles: str,
 ) -> pd.DataFrame:
-    return good_news(whole, used, start, end, titles, returned, lambda *_: out)
+    of_marts = good_news(whole, used, start, end, titles, lambda *_: out)
+    return with_returns(of_marts, returned, used, lambda *_: out)
 
 
 def told(whole: Frames, **more: Any) -> list[tuple[str, str, datetime]]:

@@ -26,7 +26,8 @@ from tutorflow.decide.episodes import RecoveryRule as RecoveryRule
 from tutorflow.decide.episodes import Signal as Signal
 from tutorflow.decide.episodes import queue_key as queue_key
 from tutorflow.decide.episodes import queue_order as queue_order
-from tutorflow.decide.ledger import Ledger, digest
+from tutorflow.decide.ids import content_id
+from tutorflow.decide.ledger import Ledger
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.said import Acknowledgement as Acknowledgement
 from tutorflow.decide.said import AlertVerdict as AlertVerdict
@@ -520,7 +521,7 @@ class _Step:
 
     def _open_new(self, key: Key, found: list[Evidence], tier: int) -> None:
         alert = Alert(
-            alert_id=digest(*key, self.as_of.isoformat()),
+            alert_id=content_id(*key, self.as_of.isoformat()),
             key=key,
             alert_tier=tier,
             opening_tier=tier,

@@ -6,7 +6,6 @@ a hash of that, so the hour and a backfill tell the same and nothing is told twi
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import pandas as pd
 
 from tutorflow.decide.alerts import Alert
 from tutorflow.decide.frames import LOOKBACK, Frames, rows_of
+from tutorflow.decide.ids import content_id
 from tutorflow.decide.rules.series import trailing_sum
 from tutorflow.policy.model import MasteredAfterStruggle, Policy, Returned, Streak
 
@@ -22,6 +22,8 @@ COLUMNS = ["good_news_id", "learner_id", "course_id", "kind", "subject", "at", "
 SKILL = ["learner_id", "course_id", "skill_id"]
 # Ends of days that follow each other, also when the clocks change.
 NEXT_DAY = (pd.Timedelta(hours=22), pd.Timedelta(hours=26))
+
+OutOfScope = Callable[[str, str, datetime], str | None]
 
 
 class Return(NamedTuple):
@@ -60,13 +62,12 @@ def good_news(
     start: datetime,
     end: datetime,
     titles: Mapping[str, str],
-    returned: Iterable[Return],
-    is_out_of_scope: Callable[[str, str, datetime], str | None],
+    is_out_of_scope: OutOfScope,
 ) -> pd.DataFrame:
-    """Rows of ``good_news`` for ``[start, end)`` (naive UTC); ``titles`` names the skills.
+    """Rows of ``good_news`` that marts alone tell of, for ``[start, end)`` (naive UTC).
 
-    ``returned`` are the returns of the ticks decided. Who has left, and staff, is left alone; a
-    pause does not stop good news.
+    ``titles`` names the skills. Who has left, and staff, is left alone; a pause does not stop
+    good news.
     """
     told = policy.good_news
     news: list[_News] = []
@@ -74,15 +75,30 @@ def good_news(
         news += _mastered(frames.responses, policy, told.mastered_after_struggle, titles)
     if told.streak is not None:
         news += _streaks(frames.days, told.streak)
-    news = [one for one in news if start <= one.at < end]
-    if told.returned is not None:
-        news += _returned(returned, told.returned)
+    return _rows((one for one in news if start <= one.at < end), is_out_of_scope)
+
+
+def with_returns(
+    news: pd.DataFrame,
+    returned: Iterable[Return],
+    policy: Policy,
+    is_out_of_scope: OutOfScope,
+) -> pd.DataFrame:
+    """The rows of ``good_news``, with those of the returns of the ticks decided."""
+    words = policy.good_news.returned
+    more = _rows([] if words is None else _returned(returned, words), is_out_of_scope)
+    if more.empty:
+        return news
+    both = more if news.empty else pd.concat([news, more])
+    return both.sort_values(["at", "good_news_id"], ignore_index=True)
+
+
+def _rows(news: Iterable[_News], is_out_of_scope: OutOfScope) -> pd.DataFrame:
     rows = []
     for one in news:
         out = is_out_of_scope(one.learner_id, one.course_id, one.at)
         if out is None or out.startswith("paused"):
-            parts = (one.kind, one.learner_id, one.course_id, one.anchor)
-            identity = hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
+            identity = content_id(one.kind, one.learner_id, one.course_id, one.anchor)
             rows.append({"good_news_id": identity, **one._asdict()})
     found = pd.DataFrame(rows, columns=[*COLUMNS, "anchor"])[COLUMNS]
     return found.sort_values(["at", "good_news_id"], ignore_index=True)

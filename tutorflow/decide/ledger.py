@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime
 
 from tutorflow.decide.episodes import Alert, Evidence, Signal
+from tutorflow.decide.ids import content_id
 from tutorflow.decide.ticks import Changes, Disposition, Hold, OpenState
 
 
@@ -67,7 +67,7 @@ class Ledger:
             self.release(hold, f"held_again_{reason}")
         self._keep(
             Hold(
-                suppression_id=digest(alert.alert_id, reason, self.as_of.isoformat()),
+                suppression_id=content_id(alert.alert_id, reason, self.as_of.isoformat()),
                 signal_id=None,
                 alert_id=alert.alert_id,
                 learner_id=alert.key[0],
@@ -99,7 +99,7 @@ class Ledger:
 
     def _signal_row(self, signal: Signal, reason: str, detail: str) -> Hold:
         return Hold(
-            suppression_id=digest(signal.signal_id, reason),
+            suppression_id=content_id(signal.signal_id, reason),
             signal_id=signal.signal_id,
             alert_id=None,
             learner_id=signal.learner_id,
@@ -121,8 +121,3 @@ class Ledger:
 
     def _write(self, hold: Hold) -> None:
         self.changes.holds[hold.suppression_id] = hold
-
-
-def digest(*parts: str) -> str:
-    """Content hash of what an id stands for."""
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]

@@ -8,7 +8,6 @@ or 4. Who is opted out, left alone, or with a person about a matter of safety he
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from tutorflow.decide.alerts import LAYERS, Alert, Key, OpenState, Signal
+from tutorflow.decide.ids import content_id
 from tutorflow.decide.names import name_of
 from tutorflow.decide.states import Learner, Spell
 from tutorflow.policy.nudges import Nudge, NudgeLibrary, NudgeVariant, QuietHours, filled
@@ -178,7 +178,7 @@ class Desk:
             "minutes": variant.minutes,
         }
         row: Row = {
-            "nudge_row_id": _digest(learner, trigger.course_id, nudge_id, as_of.isoformat()),
+            "nudge_row_id": content_id(learner, trigger.course_id, nudge_id, as_of.isoformat()),
             "nudge_id": nudge_id,
             "learner_id": learner,
             "course_id": trigger.course_id,
@@ -292,7 +292,7 @@ def pick(variants: list[str], learner: str, nudge_id: str) -> str:
 
 def fraction(salt: str, *parts: str) -> float:
     """A number in [0, 1) that depends on its arguments alone and is spread evenly."""
-    return int(_digest(salt, *parts)[:13], 16) / 16**13
+    return int(content_id(salt, *parts)[:13], 16) / 16**13
 
 
 def _one_each(triggers: Iterable[Trigger]) -> list[Trigger]:
@@ -348,10 +348,6 @@ def _is_quiet(at: time, quiet: QuietHours) -> bool:
 
 def _local_date(at: datetime, zone: ZoneInfo) -> date:
     return at.replace(tzinfo=UTC).astimezone(zone).date()
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
 def _records(rows: pd.DataFrame) -> list[Row]:

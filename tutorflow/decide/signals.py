@@ -7,7 +7,6 @@ a backfill and a rehearsal of a year find the same signals.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from tutorflow.decide.frames import LOOKBACK, Frames, rows_of
+from tutorflow.decide.ids import content_id
 from tutorflow.decide.rule import Condition, Rule
 from tutorflow.decide.rules.series import REACH, trailing_sum
 from tutorflow.decide.scores import score_days
@@ -161,8 +161,7 @@ def signal_id(
     rule_id: str, learner_id: str, course_id: str, subject_id: str, alert_tier: int, anchor_id: str
 ) -> str:
     """Content hash: the same fact is the same signal, whoever finds it and when."""
-    parts = (rule_id, learner_id, course_id, subject_id, str(alert_tier), anchor_id)
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
+    return content_id(rule_id, learner_id, course_id, subject_id, str(alert_tier), anchor_id)
 
 
 def _fires(condition: Condition, level: Level, rearm: pd.Timedelta) -> pd.Series:

@@ -36,7 +36,7 @@ from tutorflow.decide.encounters import Encounters, item_finder, load_encounters
 from tutorflow.decide.exposures import exposures_at
 from tutorflow.decide.flags import flags
 from tutorflow.decide.frames import Frames, frame, load_frames, rows_of
-from tutorflow.decide.good_news import Return, good_news, returns
+from tutorflow.decide.good_news import Return, good_news, returns, with_returns
 from tutorflow.decide.open_state import Opened
 from tutorflow.decide.outgoing import Outgoing
 from tutorflow.decide.rule import RULES
@@ -149,8 +149,8 @@ def advance_window(
             *window.found.signals["learner_id"],
             *frames.enrolments["learner_id"],
         }
-        news = good_news(frames, policy, first, ends[-1], around.titles, (), around.is_out_of_scope)
-        outgoing = Outgoing(settings, policy, roster, around, opened, first, concerned, news)
+        told = good_news(frames, policy, start, ends[-1], around.titles, around.is_out_of_scope)
+        outgoing = Outgoing(settings, policy, roster, around, opened, first, concerned, told)
 
         def on_tick(index: int, news: list[Fact], changes: Changes) -> None:
             _note_moments(moments, ends[index], news, opened.state)
@@ -187,9 +187,7 @@ def advance_window(
             log,
             outgoing.not_committed(taken["inbox_taken"]),
         )
-        kind = good_news(
-            frames, policy, span.start, ends[-1], around.titles, returned, around.is_out_of_scope
-        )
+        kind = with_returns(told, returned, policy, around.is_out_of_scope)
         heard = {
             "exposures": exposures,
             "good_news": kind,

@@ -9,10 +9,13 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from tutorflow.decide.frames import SOURCE_COURSES, frame
 from tutorflow.hours import floor_tick, to_aware_utc
+from tutorflow.measure.outcomes import CompleteUntil, completeness
 from tutorflow.policy import Policy
 from tutorflow.publish import Candidates, read_table
 from tutorflow.publish.contract import table
+from tutorflow.pull import source_watermarks
 from tutorflow.settings import Settings
 
 
@@ -36,6 +39,12 @@ class Batch:
         key = list(table(name).key)
         both = pd.concat([committed, fresh], ignore_index=True)
         return both.drop_duplicates(key, keep="last").sort_values(key, ignore_index=True)
+
+
+def completeness_of(batch: Batch, now: datetime) -> CompleteUntil:
+    """Up to when all activity of a course is here, as of ``now``, when this run looks."""
+    sources = source_watermarks(batch.settings, now)
+    return completeness(sources, frame(batch.warehouse, SOURCE_COURSES))
 
 
 def day_ends(batch: Batch) -> list[datetime]:

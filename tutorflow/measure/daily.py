@@ -18,12 +18,11 @@ from tutorflow.decide.frames import WITHDRAWALS, frame, load_frames, rows_of
 from tutorflow.decide.surroundings import FAR_PAST, surroundings
 from tutorflow.hours import day_end, day_start, local_date, to_aware_utc, to_naive_utc
 from tutorflow.measure import programme, quality, recovery
-from tutorflow.measure.batch import Batch, day_ends
-from tutorflow.measure.outcomes import CompleteUntil, completeness
+from tutorflow.measure.batch import Batch, completeness_of, day_ends
+from tutorflow.measure.outcomes import CompleteUntil
 from tutorflow.measure.programme import FOLLOWED, WEEK, WEEK_SETTLED, Said
 from tutorflow.publish import read_table
 from tutorflow.publish.inbox import accepted
-from tutorflow.pull import source_watermarks
 from tutorflow.roster import Roster, load_roster
 
 DAY = timedelta(days=1)
@@ -106,10 +105,7 @@ def _load(batch: Batch, first: datetime, as_of: datetime, now: datetime) -> Day:
         taken[taken["taken_at"] <= as_of],
         roster,
         _course_ends(batch, roster),
-        completeness(
-            source_watermarks(batch.settings, now),
-            frame(batch.warehouse, "select distinct source, course_id from marts.events"),
-        ),
+        completeness_of(batch, now),
     )
 
 

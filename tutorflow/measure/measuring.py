@@ -18,14 +18,13 @@ from tutorflow.decide.candidates import fit
 from tutorflow.decide.frames import frame, rows_of
 from tutorflow.hours import previous_tick, to_naive_utc
 from tutorflow.measure import outcomes
-from tutorflow.measure.batch import Batch, day_ends
+from tutorflow.measure.batch import Batch, completeness_of, day_ends
 from tutorflow.measure.daily import daily
 from tutorflow.measure.effect_tables import effect_tables
 from tutorflow.measure.outcomes import PARTS, STILL_OPEN, CompleteUntil
 from tutorflow.policy import load_policy
 from tutorflow.publish import Candidates, read_table
 from tutorflow.publish.inbox import accepted
-from tutorflow.pull import source_watermarks
 from tutorflow.settings import Settings
 from tutorflow.warehouse import open_warehouse
 
@@ -70,10 +69,7 @@ def label_windows(batch: Batch, now: datetime) -> dict[str, pd.DataFrame]:
     }
     if all(rows.empty for rows in waiting.values()):
         return {name: fit(name, rows) for name, rows in waiting.items()}
-    complete_until = outcomes.completeness(
-        source_watermarks(batch.settings, now),
-        frame(batch.warehouse, "select distinct source, course_id from marts.events"),
-    )
+    complete_until = completeness_of(batch, now)
     tables = {}
     for name, rows in waiting.items():
         labelled = _label(batch, rows, complete_until)

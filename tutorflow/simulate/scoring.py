@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from tutorflow.decide.frames import frame
 from tutorflow.errors import TutorflowError
 from tutorflow.privacy.pseudonyms import load_pseudonyms
 from tutorflow.publish import read_table
@@ -171,11 +172,7 @@ def _read_truth(settings: Settings, folder: Path, first: pd.Timestamp, last: pd.
 
 def _active_days(settings: Settings) -> pd.DataFrame:
     with open_warehouse(settings, read_only=True) as warehouse:
-        table = warehouse.execute(
-            "select learner_id, last_activity_at from marts.learner_days"
-        ).to_arrow_table()
-    days: pd.DataFrame = table.to_pandas()
-    return days
+        return frame(warehouse, "select learner_id, last_activity_at from marts.learner_days")
 
 
 def as_lines(figures: list[Figures]) -> Iterator[str]:
