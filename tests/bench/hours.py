@@ -22,7 +22,7 @@ from tests.bench.measuring import own_cpu_seconds
 from tutorflow.settings import Settings
 from tutorflow.warehouse import finish_decide
 
-STEPS = ("pull", "build_marts", "decide", "check", "publish")
+STEPS = ("pull", "build_marts", "decide", "measure", "check", "publish", "snapshot")
 
 
 @dataclass(frozen=True)
