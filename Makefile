@@ -37,7 +37,7 @@ sql: ## sqlfluff over the dbt project
 	cd dbt_project && $(abspath $(BIN))/sqlfluff lint --processes 0 --disable-progress-bar models tests
 
 pytest: ## the tests alone
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: ## measure the pipeline at growing sizes (minutes; see tests/bench)
 	$(BIN)/python -m tests.bench

@@ -21,6 +21,11 @@ for _name in [name for name in os.environ if name.startswith("TUTORFLOW_")]:
         del os.environ[_name]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file comes first, so that one worker does not end up alone with it."""
+    items.sort(key=lambda item: item.path.name != "test_real_data.py")
+
+
 @dataclass(frozen=True)
 class World:
     """A home directory with a simulated programme in it, built and decided day by day to `now`.
