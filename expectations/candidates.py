@@ -54,6 +54,7 @@ def frames(
         "delivered_alerts": _delivered_alerts(alerts),
         "changed_evidence": _changed_evidence(settings, shaped),
         "alerts_open_twice": _alerts_open_twice(settings, alerts),
+        "held_out": _held_out(shaped),
         "coach_days": _coach_days(settings, shaped),
         "nudge_days": _nudge_days(settings, shaped),
         "opened_per_tick": opened_per_tick(settings, shaped, warehouse),
@@ -193,6 +194,14 @@ def _alerts_open_twice(settings: Settings, alerts: pd.DataFrame) -> pd.DataFrame
     both = pd.concat([open_now, committed], ignore_index=True)[["alert_id", *identity]]
     twice = both[both.duplicated(identity, keep=False)].sort_values([*identity, "alert_id"])
     return twice.groupby(identity, as_index=False).agg(alert_ids=("alert_id", ", ".join))
+
+
+def _held_out(candidates: Candidates) -> pd.DataFrame:
+    """What the lot kept from everybody in these ticks; 0 as tier of what may never be kept back."""
+    rows = candidates.rows("exposures")
+    left_out = rows[rows["arm"] == "held_out"]
+    is_mild = left_out["layer"] != "safety"
+    return left_out.assign(mild_tier=left_out["alert_tier"].where(is_mild, 0))
 
 
 def _nudge_days(settings: Settings, candidates: Candidates) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from flows.history import run_backfill
 from flows.hour import RunReport, run_hour
 from flows.report import as_line
 from tutorflow import publish
+from tutorflow.decide.ticks import HELD_OUT
 from tutorflow.errors import TutorflowError
 from tutorflow.hours import to_naive_utc
 from tutorflow.measure.report import report_page
@@ -216,6 +217,13 @@ def _show(settings: Settings, now: datetime, out: Console) -> None:
         headline = f"{waiting} learners wait for a person; the first {_QUEUE_ROWS} in the queue:"
     home = settings.home
     out.out(f"\n{headline}\n{rows}", highlight=False)
+    held_out = {"reason": HELD_OUT, "released_at": None}
+    left_out = publish.read_table(settings, "suppressions", held_out)["alert_tier"]
+    if len(left_out):
+        out.print(
+            f"Drawn by lot and told to nobody for some days, to see whether alerts help: "
+            f"{(left_out == 1).sum()} alerts for the AI tutor, {(left_out == 2).sum()} for coaches."
+        )
     if len(queue) > _QUEUE_ROWS:
         out.print(f"All of them: tutorflow --home {home} queue", soft_wrap=True)
     out.print(

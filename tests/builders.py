@@ -684,9 +684,10 @@ def seen_by(whole: Frames, start: datetime, end: datetime, lookback: timedelta) 
 def policy(only: Sequence[str] = (), **changes: Any) -> Policy:
     """The shipped policy, cut to the rules of ``only`` and with top-level keys replaced.
 
-    A mapping is merged into the shipped one, level by level; ``None`` removes a key.
+    A mapping is merged into the shipped one, level by level; ``None`` removes a key. Nobody is
+    held out by lot, unless a share is given.
     """
-    data = _shipped()
+    data = {**_shipped(), "hold_out": {**_shipped()["hold_out"], "share": 0}}
     if only:
         data = {**data, "rules": {name: data["rules"][name] for name in only}}
     made = Policy.model_validate(_merged(data, changes))

@@ -75,6 +75,7 @@ def an_exposure(alert_id: str = "alert", learner: str = ANA, **columns: Any) -> 
         "audience": "coach",
         "arm": "treated",
         "is_eligible": True,
+        "propensity": 0.9,
         "coach_id": "kim",
         "due_at": at(1, 9),
         "rules": json.dumps(["repeated_misses"]),

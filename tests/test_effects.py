@@ -417,7 +417,7 @@ EXPOSED = {
     "alert_tier": 2,
     "audience": "coach",
     "arm": "treated",
-    "is_eligible": True,
+    "propensity": 0.9,
     "coach_id": "kim",
 }
 LABELLED = {
@@ -426,6 +426,7 @@ LABELLED = {
     "course_id": "maths",
     "layer": "content",
     "alert_tier": 2,
+    "arm": "treated",
     "label": "resumed",
     "labelled_at": MONDAY + timedelta(days=7),
     "was_contacted": True,
@@ -437,7 +438,7 @@ LABELLED = {
 def alert(alert_id: str, exposed: dict[str, Any], labelled: dict[str, Any]) -> Any:
     """(row of exposures, row of alert_outcomes) of one alert of a learner of that name."""
     names = {"alert_id": alert_id, "learner_id": alert_id}
-    same = {k: v for k, v in exposed.items() if k in ("layer", "alert_tier")}
+    same = {k: v for k, v in exposed.items() if k in ("layer", "alert_tier", "arm")}
     return {**EXPOSED, **names, **exposed}, {**LABELLED, **names, **same, **labelled}
 
 
@@ -456,11 +457,51 @@ def test_an_alert_is_a_case_of_a_lot_and_of_a_choice() -> None:
     assert found.loc[("ai_only_vs_hybrid", "ana"), "is_treated"]
     assert ("ai_only_vs_hybrid", "ben") not in found.index  # nobody could choose
     assert set(found["subject"]) == {"tier 2 alerts", "a person got in touch"}
+    assert set(found.loc["held_out", "propensity"]) == {0.9}
 
 
 def test_an_alert_nobody_could_hold_out_is_in_no_lot() -> None:
-    found = cases_of(alert("ana", {"alert_tier": 3, "is_eligible": False}, {}))
+    found = cases_of(alert("ana", {"alert_tier": 3, "propensity": None}, {}))
     assert found["comparison"].tolist() == ["ai_only_vs_hybrid"]
+
+
+def test_what_was_told_after_the_wait_is_not_counted_as_treated() -> None:
+    out, later = {"audience": "nobody", "arm": "held_out"}, MONDAY + timedelta(days=7)
+    found = cases_of(
+        alert("ana", out, {"label": "no_change"}),
+        alert("ana", {"exposed_at": later, "propensity": None}, {"exposed_at": later}),
+    )
+    lot = found[found["comparison"] == "held_out"]
+    assert lot[["is_treated", "outcome"]].to_numpy().tolist() == [[False, 0.0]]
+    assert found["comparison"].tolist() == ["held_out", "ai_only_vs_hybrid"]
+
+
+@pytest.mark.parametrize(("tier", "audience"), [(1, "ai_tutor"), (2, "coach")])
+def test_of_a_tenth_held_out_it_is_said_how_many_are_needed(tier: int, audience: str) -> None:
+    """A lot of 400 alerts that resume at 60 and 40 %: both tiers are compared by themselves."""
+    told = {"alert_tier": tier, "audience": audience}
+    left_out = {**told, "audience": "nobody", "arm": "held_out"}
+    found = cases_of(
+        *(
+            alert(f"l{n}", left_out if n % 10 == 0 else told, label_of(n, 5 - (n % 10 == 0)))
+            for n in range(400)
+        )
+    )
+    row = the_whole(rows(found[found["comparison"] == "held_out"]))
+    assert (row["subject"], row["is_randomised"], row["method"]) == (
+        f"tier {tier} alerts",
+        True,
+        "lin",
+    )
+    assert (row["treated_count"], row["control_count"]) == (360, 40)
+    assert row["verdict"] == "not_enough_data"
+    assert "Not enough data yet: needs about" in row["sentence"]
+    assert rows(found[:60])["verdict"].tolist()[0] == "not_enough_data"
+
+
+def label_of(number: int, of_ten: int) -> dict[str, Any]:
+    """Of ten numbers in a row (by tens) so many have resumed."""
+    return {"label": "resumed" if number // 10 % 10 < of_ten else "no_change"}
 
 
 def test_safety_is_compared_with_nothing() -> None:

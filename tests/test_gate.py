@@ -699,6 +699,17 @@ def test_a_second_nudge_of_a_day_blocks(empty: Settings) -> None:
     assert (found["learner_id"], found["nudges"]) == ("ana", 2)
 
 
+@pytest.mark.parametrize("serious", [{"alert_tier": 3}, {"alert_tier": 1, "layer": "safety"}])
+def test_holding_out_what_must_not_wait_blocks(empty: Settings, serious: dict[str, Any]) -> None:
+    mild = {"alert_id": "ana", "arm": "held_out", "layer": "content", "alert_tier": 2}
+    sound = hour(an_alert("ana"), {"exposures": [row("exposures", **mild)]})
+    assert failing(judged(empty, sound)) == set()
+    wrong = hour(an_alert("ana"), {"exposures": [row("exposures", **{**mild, **serious})]})
+    results = judged(empty, wrong)
+    assert failing(results) == {"held_out_is_mild"}
+    assert [found["alert_id"] for found in results["held_out_is_mild"].failed_rows] == ["ana"]
+
+
 def test_evidence_of_an_unknown_signal_blocks(empty: Settings) -> None:
     (found,) = judged(empty, hour(without("ana", "signals")))["referential"].failed_rows
     assert (found["table"], found["missing_id"]) == ("alert_evidence", "signal of ana")

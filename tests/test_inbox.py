@@ -149,6 +149,7 @@ def test_what_is_left_out_is_filled_in(coached: Settings) -> None:
         ("overrides", {"what": "coach", "why": None}, "why is missing"),
         ("manual_flags", {"learner_id": BEN}, f"there is no learner {BEN}"),
         ("consent_changes", {"is_granted": None}, "is_granted is missing"),
+        ("consent_changes", {"purpose": "all"}, "purpose cannot be 'all'; write one of nudges"),
     ],
 )  # fmt: skip
 def test_a_row_that_cannot_be_taken_is_answered_in_words(
@@ -160,7 +161,7 @@ def test_a_row_that_cannot_be_taken_is_answered_in_words(
         "recommendation_decisions": {"alert_id": "alert", "decision": "accept"},
         "overrides": {"alert_id": "alert", "what": "coach", "value": "lee", "who": "m", "why": "y"},
         "manual_flags": {"learner_id": ANA, "course_id": "maths", "reason": "looks tired"},
-        "consent_changes": {"learner_id": ANA, "purpose": "p", "is_granted": True, "who": "m"},
+        "consent_changes": {"learner_id": ANA, "purpose": "nudges", "is_granted": True, "who": "m"},
     }
     fine = write(coached, name, written_at=WRITTEN, **good[name])
     bad = write(coached, name, written_at=WRITTEN, **{**good[name], **values})

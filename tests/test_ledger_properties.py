@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from builders import COURSE, DAY_0, Fold, hours, minutes, on, policy, recovery, signal
+from builders import COURSE, DAY_0, Fold, days, hours, minutes, on, policy, recovery, signal
 from fold_support import TABLES, commit, restarted
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
@@ -29,6 +29,7 @@ from tutorflow.decide.alerts import (
     queue_order,
 )
 from tutorflow.decide.crowds import ItemTry
+from tutorflow.decide.exposures import exposures_at
 from tutorflow.decide.working_time import Coach
 from tutorflow.publish import read_table
 from tutorflow.settings import load_settings
@@ -47,6 +48,7 @@ SMALL = policy(
         "item_guard": {"share": 0.6, "learners": 3, "hours": 24},
         "already_on_it_hours": 30,
     },
+    hold_out={"share": 0.5, "days": 2},
 )
 COACHES = {"kim": Coach("kim", capacity_per_day=2), "max": Coach("max", capacity_per_day=2)}
 
@@ -191,6 +193,12 @@ def check(fold: Fold, now: datetime) -> None:
         a.alert_id for a in alerts if a.status == "held"
     }
     assert {h.signal_id for h in holds if h.signal_id} == set(fold.state.waiting)
+    left_out = [a for a in alerts if a.alert_id in fold.state.held_out()]
+    assert all(a.alert_tier <= 2 and not a.is_safety for a in left_out), "a serious one left out"
+    assert all(a.held_out_at and now - a.held_out_at < days(2) for a in left_out), "out for ever"
+    assert not any(a.overridden_at or a.acknowledged_at for a in left_out), (
+        "against a person's word"
+    )
     ledger = {i for i, hold in fold.changes.holds.items() if hold.released_at is None}
     assert ledger <= set(fold.state.holds), "the ledger says held, the state does not"
     assert {f.item_id for f in fold.state.findings.values()} <= set(ITEMS)
@@ -222,6 +230,28 @@ def test_every_signal_has_exactly_one_disposition(told: Story) -> None:
         assert (way == "held") == (signal_id in fold.state.waiting)
     released = {h.signal_id for h in fold.changes.holds.values() if h.released_at}
     assert {i for i, (way, _) in became.items() if way == "suppressed"} <= released
+
+
+@FEW
+@given(stories)
+def test_every_delivery_has_a_row_and_chance_decides_once_per_alert_at_most(told: Story) -> None:
+    rows = []
+
+    def collect(fold: Fold, number: int, begin: datetime) -> Fold:
+        rows.extend(exposures_at(begin, fold.state.alerts.values(), SMALL))
+        return fold
+
+    fold = play(told, collect)
+    drawn = Counter(row["alert_id"] for row in rows if row["is_eligible"])
+    assert set(drawn.values()) <= {1}
+    assert all(row["is_eligible"] == (row["propensity"] == 0.5) for row in rows)
+    first = {row["alert_id"]: row for row in reversed(rows)}
+    out = {alert_id for alert_id, row in first.items() if row["arm"] == "held_out"}
+    seen = {row["alert_id"] for row in rows if row["arm"] == "treated"}
+    last = DAY_0 + 63 * TICK  # the last tick that was collected
+    changed = [a for a in fold.changes.alerts.values() if a.opened_at <= last]
+    assert out == {a.alert_id for a in changed if a.held_out_at and a.held_out_at <= last}
+    assert seen >= {a.alert_id for a in changed if a.delivered_at and a.delivered_at <= last}
 
 
 @FEW
@@ -280,6 +310,7 @@ def test_the_stories_meet_every_kind_of_hold() -> None:
         met.update("note" for d in fold.changes.dispositions.values() if d[2] == "noted")
     for kind in (
         *("cohort_guard", "item_guard", "already_on_it", "capacity", "cooldown", "out_of_scope"),
+        "held_out",
         *("recovered", "closed_by_person", "withdrawn", "finding", "breach", "note"),
     ):
         assert met[kind] > 0, kind

@@ -10,18 +10,24 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from builders import COURSE, DAY_0, days, hours, on, signal
+from builders import COURSE, DAY_0, Fold, days, hours, on, signal
 
 from expectations.texts import harsh_word
+from tutorflow.decide import open_state
 from tutorflow.decide.alerts import Alert, Evidence, OpenState
 from tutorflow.decide.candidates import fit
-from tutorflow.decide.nudges import Circumstances, Desk, Row, Trigger, fraction, happened, pick
+from tutorflow.decide.ids import fraction
+from tutorflow.decide.nudges import Circumstances, Desk, Row, Trigger, happened, pick
+from tutorflow.decide.said import Consent
 from tutorflow.decide.states import Spell
 from tutorflow.errors import ConfigurationError
 from tutorflow.hours import to_aware_utc
 from tutorflow.policy import load_policy
 from tutorflow.policy.nudges import NudgeLibrary, default_nudges_path, load_nudges
 from tutorflow.publish import Candidates, Run, Verdict, misfits, publish
+from tutorflow.publish.database import writing
+from tutorflow.publish.inbox import open_inbox, write
+from tutorflow.publish.tables import upsert
 from tutorflow.settings import Settings, load_settings
 
 SHIPPED = default_nudges_path().read_text()
@@ -225,13 +231,15 @@ def test_who_opts_out_while_a_message_waits_hears_nothing() -> None:
 
 
 def an_alert(learner: str = "ana", layer: str = "content", tier: int = 1) -> Alert:
-    """An open alert of the first tick."""
+    """An alert that the first tick opened and delivered."""
     return Alert(
         alert_id=f"alert of {learner}",
         key=(learner, COURSE, layer),
         alert_tier=tier,
         opening_tier=tier,
         opened_at=MORNING,
+        delivered_at=MORNING,
+        delivered_tier=tier,
         policy_version="p",
         evidence=[Evidence(signal(learner, tier=tier, layer=layer, at=MORNING - hours(0.5)))],
     )
@@ -249,6 +257,44 @@ def with_alert(layer: str, tier: int, share: float) -> Programme:
 def test_no_nudge_beside_a_matter_of_safety() -> None:
     row = with_alert("safety", 4, 0.0).one(MORNING + hours(1), rule("learner 7"))
     assert (row["status"], "safety" in row["reason"]) == ("not_sent", True)
+
+
+def consent(is_granted: bool, at: datetime, learner: str = "ana") -> Consent:
+    return Consent(f"row at {at}", at, "her mother", learner, "nudges", is_granted)
+
+
+def test_who_takes_consent_back_hears_nothing_more() -> None:
+    programme = Programme()
+    programme.spells[("ana", COURSE)] = Spell("drifting", MORNING, "")
+    waits = programme.one(MORNING, state(name="drifting"))
+    assert waits["status"] == "waiting_time"
+    programme.alerts.hear_consent(consent(False, MORNING + hours(1)))
+    let_go = programme.one(waits["send_after"])
+    assert (let_go["status"], let_go["reason"]) == ("not_sent", "opted out")
+    assert programme.one(on(1, "09:00"), rule())["reason"] == "opted out"
+    assert programme.one(on(1, "09:00"), rule("ben"))["status"] == "ready"
+
+
+def test_consent_given_again_counts_from_then_on_but_not_against_the_roster() -> None:
+    programme = Programme(opted_out={"ben"})
+    for learner in ("ana", "ben"):
+        programme.alerts.hear_consent(consent(True, on(0, "07:00"), learner))
+        programme.alerts.hear_consent(consent(False, on(0, "06:00"), learner))  # written before
+    assert programme.one(MORNING, rule())["status"] == "ready"
+    assert programme.one(MORNING, rule("ben"))["reason"] == "opted out"
+
+
+def test_consent_taken_back_is_known_after_a_restart(tmp_path: Path) -> None:
+    home = Settings(home=tmp_path)
+    given = {"learner_id": "ana", "purpose": "nudges", "who": "her mother"}
+    for at, is_granted in ((on(0, "08:10"), True), (on(0, "08:30"), False)):
+        write(home, "consent_changes", is_granted=is_granted, written_at=at, **given)
+    box = open_inbox(home, [MORNING], lambda ids: ids)
+    live = Fold().tick(MORNING, said=box.take(0, MORNING, ())).state
+    with writing(home) as connection:
+        upsert(connection, "inbox_taken", fit("inbox_taken", box.taken))
+    for known in (live, open_state.load(home, POLICY, MORNING).state):
+        assert Programme(alerts=known).one(MORNING, rule())["reason"] == "opted out"
 
 
 # -- compared --------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,7 +27,7 @@ from tutorflow.measure.outcomes import (
 )
 from tutorflow.policy.model import Outcomes
 from tutorflow.publish import Candidates, read_table
-from tutorflow.settings import Settings
+from tutorflow.settings import Settings, load_settings
 
 POLICY = Outcomes()
 START, END = at(0, 9), at(3, 9)  # Monday nine o'clock, 72 hours
@@ -251,7 +253,8 @@ def a_window(alert_id: str, **columns: Any) -> dict[str, Any]:
     """A row of `alert_outcomes`: resumed on Wednesday, labelled when its window was over."""
     return {
         "alert_id": alert_id, "exposed_at": START, "window_hours": 72, "learner_id": ANA,
-        "course_id": "maths", "layer": "content", "alert_tier": 2, "window_ends_at": END,
+        "course_id": "maths", "layer": "content", "alert_tier": 2, "arm": "treated",
+        "window_ends_at": END,
         "label": "resumed", "first_label": "resumed", "labelled_at": END, "has_returned": True,
         "has_worked": True, "response_count": 8, "accuracy": 0.8, "days_to_recovery": 2.0,
         "was_contacted": False, **columns,
@@ -335,6 +338,66 @@ def test_every_delivery_has_a_row_per_window_and_labels_come_when_windows_end(wo
     assert (final["labelled_at"] >= final["window_ends_at"]).all()
     assert (final["labelled_at"] - final["window_ends_at"] < timedelta(days=1)).all()
     assert len(set(final["label"])) >= 3
+
+
+@pytest.fixture(scope="module")
+def decided(tiny_home: Path) -> Settings:
+    """The tiny world as it is, to be read only."""
+    return load_settings(tiny_home)
+
+
+KEY = ["alert_id", "exposed_at"]
+
+
+def exposures_of(settings: Settings, arm: str) -> pd.DataFrame:
+    return read_table(settings, "exposures", {"arm": arm})
+
+
+def test_who_was_held_out_is_labelled_over_the_same_windows(decided: Settings) -> None:
+    both, found = read_table(decided, "exposures"), outcomes_of(decided)
+    assert {"held_out", "treated"} == set(both.loc[both["is_eligible"], "arm"])
+    compared = found.merge(both[[*KEY, "arm"]], on=KEY, suffixes=("", "_exposed"))
+    assert len(compared) == len(found)
+    assert (compared["arm"] == compared["arm_exposed"]).all()
+    left_out = exposures_of(decided, "held_out")
+    assert set(left_out["alert_tier"]) == {1, 2}
+    assert left_out["coach_id"].isna().all()
+    final = found[(found["arm"] == "held_out") & (found["label"] != "still_open")]
+    assert len(final) > 4
+    assert not final["was_contacted"].astype(bool).any()
+
+
+def test_who_was_held_out_is_in_no_count_of_what_somebody_was_told(decided: Settings) -> None:
+    told, left_out = (exposures_of(decided, arm) for arm in ("treated", "held_out"))
+    asked = read_table(decided, "alert_responses")[KEY]
+    assert len(asked) == (told["audience"] == "coach").sum()
+    assert asked.merge(left_out, on=KEY).empty
+    rules = told["rules"].map(json.loads).explode().value_counts().to_dict()
+    quality = read_table(decided, "rule_quality").set_index("rule_id")["alert_count"]
+    assert quality[quality > 0].to_dict() == rules
+    curve = read_table(decided, "recovery_curves", {"group_kind": "all", "day": 0.0})
+    assert curve["at_risk"].tolist() == [len(told)]
+    waiting = read_table(decided, "suppressions", {"reason": "held_out", "released_at": None})
+    assert len(waiting) > 0
+    assert not set(waiting["alert_id"]) & set(read_table(decided, "coach_queue")["alert_id"])
+
+
+def test_the_lots_are_compared_tier_by_tier(decided: Settings) -> None:
+    found = outcomes_of(decided).merge(
+        read_table(decided, "exposures")[[*KEY, "propensity"]], on=KEY
+    )
+    final = found[(found["window_hours"] == 168) & (found["label"] != "still_open")]
+    drawn = final[final["propensity"].notna()].sort_values("exposed_at", kind="stable")
+    first = drawn.drop_duplicates(["alert_tier", "learner_id"])
+    rows = read_table(decided, "intervention_effects", {"comparison": "held_out"})
+    whole = rows[rows["segment_kind"] == "all"].set_index("subject")
+    for tier in (1, 2):
+        arms = first.loc[first["alert_tier"] == tier, "arm"].value_counts()
+        row = whole.loc[f"tier {tier} alerts"]
+        assert row["treated_count"] == arms.get("treated", 0)
+        assert row["control_count"] == arms.get("held_out", 0)
+        assert row["is_randomised"]
+        assert row["verdict"] == "not_enough_data"
 
 
 def test_late_events_revise_a_final_label_and_say_so(world: World) -> None:

@@ -62,6 +62,9 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"states": {"dwell_hours": 12}}, "lasted 12 hours"),
     ({"states": {"thriving": {"accuracy": 0.925}}}, "92.5% or more of the last 20"),
     ({"scores": {"struggle_score": {"errors": {"full": 0.7}}}}, "70% of the last 20 answers"),
+    ({"hold_out": {"share": 0.25}}, "25% of alerts of tier 1 and 2, drawn by lot, are told to"),
+    ({"hold_out": {"share": 0.2, "tiers": [2]}}, "20% of alerts of tier 2, drawn by lot"),
+    ({"hold_out": {"share": 0.1, "days": 9}}, "told to nobody for 9 days"),
     ({"version": "2031.7"}, "Policy 2031.7"),
 ]
 
@@ -112,6 +115,11 @@ def test_sleeping_and_disabled_rules_are_marked() -> None:
     text = policy_guide(used, {"abandonment": "no source sends item_abandoned"})
     assert text.count("*Switched off in this policy.*") == 1
     assert text.count("*Asleep: no source sends item_abandoned.*") == 1
+
+
+def test_where_nobody_is_held_out_the_page_does_not_speak_of_it() -> None:
+    assert "For comparison" in SHIPPED
+    assert "For comparison" not in policy_guide(policy())
 
 
 def test_a_removed_rule_is_not_on_the_page() -> None:

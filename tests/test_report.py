@@ -27,7 +27,7 @@ from tutorflow.publish.database import writing
 from tutorflow.settings import Settings, load_settings
 
 MONTH, START, END = "2026-03", "2026-03-01 00:00:00.000000", "2026-04-01 00:00:00.000000"
-ROWS = 120
+ROWS = 250
 SAID = {
     "interventions": {"kind": ["message", "call"]},
     "alert_verdicts": {
@@ -151,7 +151,8 @@ DECISIONS = SAID_SQL.format("recommendation_decisions") + (
     " and json_extract(content, '$.decision') = "
 )
 LONGEST = (
-    f"from alert_outcomes where alert_tier >= 2 and {tick('exposed_at')} and window_hours = 168 "
+    "from alert_outcomes where alert_tier >= 2 and arm = 'treated' and window_hours = 168 "
+    f"and {tick('exposed_at')} "
 )
 FINAL = LONGEST + "and label <> 'still_open' "
 MISSED = f"select count(*) from missed_learners where {inside('ended_at')} "
@@ -171,6 +172,9 @@ COUNTS = {
         "signals seen": f"select count(*) from signals where {tick('recorded_at')}",
         "cases left with the AI tutor": f"select count(*) {BY_AI}",
         "learners in them": f"select count(distinct learner_id) {BY_AI}",
+        "alerts held out for comparison, told to nobody": (
+            f"select count(*) from exposures where arm = 'held_out' and {tick('exposed_at')}"
+        ),
         "nudges ready to send": NUDGES + "'ready'",
         "nudges held out for comparison": NUDGES + "'held_out'",
         "nudges not sent, with a reason": NUDGES + "'not_sent'",

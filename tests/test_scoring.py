@@ -8,6 +8,7 @@ import pytest
 from conftest import TINY, TINY_NOW, World
 
 from tutorflow.errors import TutorflowError
+from tutorflow.publish import read_table
 from tutorflow.simulate.delivery import write_truth
 from tutorflow.simulate.programme import Programme
 from tutorflow.simulate.scoring import Truth, _figures, _pick, as_lines, score_programme
@@ -61,6 +62,16 @@ def test_a_repeat_is_the_same_layer_within_a_week() -> None:
     assert _figures("these", later, truth()).repeats == 0
 
 
+def test_a_need_that_came_with_a_held_out_alert_is_neither_found_nor_missed() -> None:
+    hidden = truth(("a", "content", 5, 9), ("b", "content", 5, 9), ("c", "content", 5, 9))
+    told = alerts(("a", "content", 6), ("c", "content", 6))
+    assert _figures("these", told, hidden).recall == 2 / 3
+    found = _figures("these", told, hidden, kept_back={1})
+    assert (found.recall, found.precision) == (1, 1)
+    found = _figures("these", told, hidden, kept_back={2})  # told of by another alert, too
+    assert (found.recall, found.precision) == (1 / 2, 1)
+
+
 def test_the_baseline_of_days_takes_those_away_longest_and_nobody_twice_a_week() -> None:
     seen = pd.DataFrame(
         {
@@ -82,11 +93,18 @@ def test_the_figures_of_a_whole_programme(world: World) -> None:
     programme = Programme(TINY)
     programme.advance(TINY_NOW + timedelta(days=1))
     write_truth(programme.truth(), world.settings.home / "truth")
-    ours, raw, away, drawn = score_programme(world.settings, world.settings.home / "truth")
+    found = score_programme(world.settings, world.settings.home / "truth")
+    ours, left_out, raw, away, drawn = found
+    exposures = read_table(world.settings, "exposures", {"alert_tier": [2, 3, 4]})
+    told = exposures[exposures["arm"] == "treated"]
+    out = exposures[exposures["arm"] == "held_out"]
+    assert left_out.alerts == len(out) > 0
+    assert ours.alerts == len(set(told["alert_id"]) - set(out["alert_id"]))
+    assert np.isnan(left_out.recall)
     assert raw.alerts > ours.alerts > 0
     assert ours.repeats < raw.repeats
     assert away.alerts == drawn.alerts <= ours.alerts
     assert 0 < ours.recall <= raw.recall <= 1
-    lines = list(as_lines([ours, raw, away, drawn]))
-    assert len(lines) == 5
+    lines = list(as_lines(found))
+    assert len(lines) == 6
     assert f"{ours.alerts:,}" in lines[1]

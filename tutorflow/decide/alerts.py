@@ -31,6 +31,7 @@ from tutorflow.decide.ledger import Ledger
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.said import Acknowledgement as Acknowledgement
 from tutorflow.decide.said import AlertVerdict as AlertVerdict
+from tutorflow.decide.said import Consent as Consent
 from tutorflow.decide.said import InboxNote as InboxNote
 from tutorflow.decide.said import Intervention as Intervention
 from tutorflow.decide.said import Override as Override
@@ -103,6 +104,8 @@ class _Step:
             if isinstance(note, Intervention):
                 who = (note.learner_id, note.course_id)
                 self.state.helped[who] = max(note.at, self.state.helped.get(who, note.at))
+            elif isinstance(note, Consent):
+                self.state.hear_consent(note)
             elif isinstance(note, Acknowledgement | AlertVerdict | Override):
                 alert = alerts.get(note.alert_id)
                 if alert is not None and alert.status != "closed":

@@ -124,6 +124,7 @@ def _alert_row(alert: Alert, policy: Policy) -> dict[str, Any]:
         "channel": alert.channel,
         "contact_id": alert.contact_id,
         "opened_at": alert.opened_at,
+        "held_out_at": alert.held_out_at,
         "delivered_at": alert.delivered_at,
         "delivered_to": alert.delivered_to,
         "delivered_tier": alert.delivered_tier,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from tutorflow.decide import hold_out
 from tutorflow.decide.episodes import Alert, queue_key
 from tutorflow.decide.ledger import Ledger
-from tutorflow.decide.ticks import Changes, Context, OpenState
+from tutorflow.decide.ticks import HELD_OUT, Changes, Context, OpenState
 from tutorflow.decide.working_time import Coach, due_at
 from tutorflow.policy.model import Policy, Route
 
@@ -80,24 +81,28 @@ class Delivery:
             a for a in self.state.alerts.values() if a.status != "closed" and a.delivered_at is None
         ]
         for alert in sorted(waiting, key=queue_key):
-            if alert.alert_tier == 1:
-                self._hand_over(alert)
-                continue
             reason = self._why_later(alert)
             if reason is None:
-                coach = self.coach(alert)
-                alert.coach_id = alert.delivered_to = coach.coach_id
                 self._hand_over(alert)
-                alert.due_at = self.due(alert)
-                day = coach.local_date(self.as_of)
-                self.state.delivered[coach.coach_id, day, alert.alert_tier] += 1
-                continue
-            self.ledger.hold_alert(alert, *reason)
-            if alert.status != "held":
-                alert.status = "held"
-                self.changed(alert)
+            else:
+                self._hold(alert, *reason)
+
+    def _hold(self, alert: Alert, reason: str, detail: str, until: datetime | None) -> None:
+        self.ledger.hold_alert(alert, reason, detail, until)
+        is_new = reason == HELD_OUT and alert.held_out_at is None
+        if is_new:
+            alert.held_out_at = self.as_of
+        if is_new or alert.status != "held":
+            alert.status = "held"
+            self.changed(alert)
 
     def _hand_over(self, alert: Alert) -> None:
+        if alert.alert_tier > 1:
+            coach = self.coach(alert)
+            alert.coach_id = alert.delivered_to = coach.coach_id
+            alert.due_at = self.due(alert)
+            day = coach.local_date(self.as_of)
+            self.state.delivered[coach.coach_id, day, alert.alert_tier] += 1
         alert.status = "open"
         alert.delivered_at, alert.delivered_tier = self.as_of, alert.alert_tier
         for hold in self.ledger.of_alert(alert):
@@ -107,6 +112,17 @@ class Delivery:
     def _why_later(self, alert: Alert) -> tuple[str, str, datetime | None] | None:
         """(reason, in words, until when) of not being delivered now; None: it is."""
         if alert.is_urgent:
+            return None
+        until = hold_out.held_out_until(alert, self.as_of, self.policy.hold_out)
+        lot = None if until is None else (HELD_OUT, hold_out.IN_WORDS, until)
+        if alert.held_out_at is not None and lot is not None:
+            return lot
+        # What would have to wait anyway is drawn for when it need not.
+        return self._no_time(alert) or lot
+
+    def _no_time(self, alert: Alert) -> tuple[str, str, datetime | None] | None:
+        """Why no person takes it now: somebody is in touch already, or the day is full."""
+        if alert.alert_tier == 1:
             return None
         if alert.alert_tier == 2:
             contact = self._last_contact(alert)

@@ -121,6 +121,7 @@ class Alert:
     owner_role: str = "ai_tutor"
     channel: str = "in_app"
     contact_id: str | None = None
+    held_out_at: datetime | None = None
     delivered_at: datetime | None = None
     delivered_to: str | None = None
     delivered_tier: int | None = None

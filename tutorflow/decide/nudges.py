@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from tutorflow.decide.alerts import LAYERS, Alert, Key, OpenState, Signal
-from tutorflow.decide.ids import content_id
+from tutorflow.decide.ids import content_id, fraction
 from tutorflow.decide.names import name_of
 from tutorflow.decide.states import Learner, Spell
 from tutorflow.policy.nudges import Nudge, NudgeLibrary, NudgeVariant, QuietHours, filled
@@ -54,13 +54,15 @@ class Circumstances(NamedTuple):
 
 
 class _Standing(NamedTuple):
-    """Of the alerts that are open in a tick: each learner's highest tier, and whom safety is about.
+    """Of the alerts that are open in a tick: each learner's highest tier, and whom safety is about;
+    and who has taken consent back.
 
     Whatever the course: somebody whom a person is to call today is one person on all of them.
     """
 
     tiers: dict[str, int]
     safety: set[str]
+    without_consent: set[str]
 
     @classmethod
     def of(cls, state: OpenState) -> _Standing:
@@ -71,7 +73,8 @@ class _Standing(NamedTuple):
                 tiers[learner] = max(tiers.get(learner, 0), alert.alert_tier)
                 if layer == "safety":
                     safety.add(learner)
-        return cls(tiers, safety)
+        taken_back = {who for who, last in state.consents.items() if not last.is_granted}
+        return cls(tiers, safety, taken_back)
 
 
 @dataclass
@@ -214,7 +217,7 @@ class Desk:
         self, learner: str, course: str, as_of: datetime, standing: _Standing
     ) -> str | None:
         """Why this learner hears nothing now; None: may."""
-        if not self.around.takes_nudges(learner, as_of):
+        if learner in standing.without_consent or not self.around.takes_nudges(learner, as_of):
             return "opted out"
         out = self.around.is_out_of_scope(learner, course, as_of)
         if out is not None:
@@ -254,15 +257,23 @@ def happened(
     entered: Iterable[tuple[Learner, Spell]],
     good_news: Iterable[Trigger] = (),
 ) -> list[Trigger]:
-    """What in this tick a nudge may answer: tier-1 alerts opened, states entered, good news."""
+    """What in this tick a nudge may answer: tier-1 alerts delivered, states entered, good news.
+
+    A state is not answered where all that is open of the learner is held out by lot: who is
+    compared with others is not told in another way.
+    """
+    held_out = state.held_out()
     found = list(good_news)
     for key in touched:
         alert = state.alerts.get(key)
-        if alert is not None and _is_new_with_ai(alert, as_of):
+        if alert is not None and alert.delivered_tier == 1 and alert.delivered_at == as_of:
             lead = max(alert.signals, key=lambda s: (s.alert_tier, s.fired_at, s.signal_id))
             found.append(Trigger("rule", lead.rule_id, *key[:2], _name_of(lead), alert.alert_id))
     for learner, spell in entered:
-        subject, alert_id = _behind(learner, state)
+        standing = _standing(learner, state)
+        if standing and held_out.issuperset(alert.alert_id for alert in standing):
+            continue
+        subject, alert_id = _behind(standing)
         found.append(Trigger("state", spell.state, *learner, subject, alert_id))
     return found
 
@@ -290,11 +301,6 @@ def pick(variants: list[str], learner: str, nudge_id: str) -> str:
     return variants[int(fraction("variant", learner, nudge_id) * len(variants))]
 
 
-def fraction(salt: str, *parts: str) -> float:
-    """A number in [0, 1) that depends on its arguments alone and is spread evenly."""
-    return int(content_id(salt, *parts)[:13], 16) / 16**13
-
-
 def _one_each(triggers: Iterable[Trigger]) -> list[Trigger]:
     """The most telling trigger of each learner and course, in a reproducible order."""
     best: dict[Learner, Trigger] = {}
@@ -305,17 +311,14 @@ def _one_each(triggers: Iterable[Trigger]) -> list[Trigger]:
     return list(best.values())
 
 
-def _is_new_with_ai(alert: Alert, as_of: datetime) -> bool:
-    return alert.status == "open" and alert.alert_tier == 1 and alert.opened_at == as_of
+def _standing(learner: Learner, state: OpenState) -> list[Alert]:
+    """The alerts of a learner on a course that are not closed."""
+    alerts = (state.alerts.get((*learner, layer)) for layer in LAYERS)
+    return [alert for alert in alerts if alert is not None and alert.status != "closed"]
 
 
-def _behind(learner: Learner, state: OpenState) -> tuple[str, str | None]:
-    """(subject, alert id) of the most serious open alert of a learner on a course."""
-    standing = [
-        alert
-        for layer in LAYERS
-        if (alert := state.alerts.get((*learner, layer))) is not None and alert.status != "closed"
-    ]
+def _behind(standing: list[Alert]) -> tuple[str, str | None]:
+    """(subject, alert id) of the most serious of a learner's open alerts on a course."""
     if not standing:
         return "", None
     worst = max(standing, key=lambda alert: (alert.alert_tier, alert.alert_id))

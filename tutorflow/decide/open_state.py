@@ -13,10 +13,12 @@ import sqlalchemy as sa
 
 from tutorflow.decide.alerts import Alert, Evidence, Hold, OpenState, Signal, delivered_today
 from tutorflow.decide.crowds import Finding
+from tutorflow.decide.said import Consent
 from tutorflow.decide.states import Spell, StateTracker
 from tutorflow.decide.working_time import Coach
 from tutorflow.policy.model import Policy
 from tutorflow.publish import read_table
+from tutorflow.publish.inbox import accepted
 from tutorflow.settings import Settings
 
 MEMORY = timedelta(days=29)  # longest cooldown (28 days) and re-open grace (14 days) allowed
@@ -112,6 +114,7 @@ def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
         hold = Hold(**row)
         state.holds[hold.suppression_id] = hold
     _load_waiting(settings, state, policy)
+    _load_consents(settings, state)
     for row in _records(read_table(settings, "item_findings", {"until": None})):
         finding = Finding(**row)
         state.findings[finding.course_id, finding.item_id] = finding
@@ -176,6 +179,7 @@ def _alert(row: Mapping[str, Any], evidence: list[Evidence]) -> Alert:
         close_reason=row["close_reason"],
         reopened_count=row["reopened_count"],
         contact_id=row["contact_id"],
+        held_out_at=row["held_out_at"],
         acknowledged_at=row["acknowledged_at"],
         acknowledged_by=row["acknowledged_by"],
         breached_at=row["breached_at"],
@@ -243,6 +247,21 @@ def _load_waiting(settings: Settings, state: OpenState, policy: Policy) -> None:
         signal = _signal(row)
         state.waiting[signal.signal_id] = Evidence(signal, recovery=_recovery_now(signal, policy))
         state.recorded[signal.signal_id] = row["recorded_at"]
+
+
+def _load_consents(settings: Settings, state: OpenState) -> None:
+    taken = read_table(settings, "inbox_taken", {"inbox": "consent_changes"})
+    for row in _records(accepted(taken, "consent_changes")):
+        state.hear_consent(
+            Consent(
+                row["row_id"],
+                row["at"],
+                row["who"],
+                row["learner_id"],
+                row["purpose"],
+                row["is_granted"],
+            )
+        )
 
 
 def _add_spells(tracker: StateTracker, rows: pd.DataFrame) -> None:

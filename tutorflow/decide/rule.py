@@ -81,6 +81,7 @@ class Rule:
     ``is_absence``  judged by silence: it sees time only up to its feed's watermark.
     ``needs_time_of_day``  sleeps for sources that deliver whole days only.
     ``needs_core_skills``  sleeps without a roster that marks core skills.
+    ``is_request``  somebody asks for a person by it: its alerts are never left out by lot.
     ``reach_days``  how far back of a row its condition may look.
     """
 
@@ -93,6 +94,7 @@ class Rule:
     is_absence: bool
     needs_time_of_day: bool
     needs_core_skills: bool
+    is_request: bool
     reach_days: float
     parameters: TypeAdapter[Any]
 
@@ -126,6 +128,7 @@ def rule(
     is_absence: bool = False,
     needs_time_of_day: bool = False,
     needs_core_skills: bool = False,
+    is_request: bool = False,
     reach_days: float = 14,
     one_of: tuple[str, ...] = (),
     at_least_one_of: tuple[str, ...] = (),
@@ -148,6 +151,7 @@ def rule(
             is_absence=is_absence,
             needs_time_of_day=needs_time_of_day,
             needs_core_skills=needs_core_skills,
+            is_request=is_request,
             reach_days=reach_days,
             parameters=TypeAdapter(parameter_model(function, one_of, at_least_one_of)),
         )

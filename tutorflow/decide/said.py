@@ -59,3 +59,12 @@ class Intervention(InboxNote):
     learner_id: str
     course_id: str | None
     kind: str = ""
+
+
+@dataclass(frozen=True)
+class Consent(InboxNote):
+    """Consent of a learner, given or taken back; what was written last counts."""
+
+    learner_id: str
+    purpose: Literal["nudges"]
+    is_granted: bool

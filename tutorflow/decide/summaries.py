@@ -104,15 +104,19 @@ def week_closed(since: datetime, as_of: datetime, zone: str) -> date | None:
 
 
 def close_week(monday: date, as_of: datetime, zone: str, state: OpenState, policy: Policy) -> Week:
-    """The week with the alerts as they stand while the tick closes it."""
+    """The week with the alerts as they stand while the tick closes it.
+
+    Alerts that are held out by lot are left out: nobody is to be told of them.
+    """
     week = Week(monday, _midnight(monday, zone), as_of)
+    held_out = state.held_out()
     for (learner, _, _), alert in sorted(state.alerts.items()):
         recovered = (
             alert.close_reason == "recovered"
             and alert.closed_at is not None
             and alert.closed_at > week.begins_at
         )
-        if alert.status != "closed" or recovered:
+        if (alert.status != "closed" or recovered) and alert.alert_id not in held_out:
             entry = policy.rules.get(alert.rules[0]) if alert.rules else None
             title = alert.key[2] if entry is None else entry.title
             week.alerts[learner].append(

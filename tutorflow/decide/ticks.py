@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from tutorflow.decide.crowds import Finding, ItemKey, ItemTry
 from tutorflow.decide.episodes import Alert, Evidence, Key, RecoveryEvent, Signal
-from tutorflow.decide.said import InboxNote
+from tutorflow.decide.said import Consent, InboxNote
 from tutorflow.decide.working_time import Coach
 from tutorflow.policy.model import Profile
 
@@ -18,6 +18,7 @@ Disposition = Literal["opened", "absorbed", "reopened", "held", "suppressed", "a
 # rule, course, tick -> how far the rule may look; None: no feed, so the rule sleeps there
 Watermark = Callable[[str, str, datetime], datetime | None]
 STAFF = "staff account"
+HELD_OUT = "held_out"  # the reason of a hold that a lot decided
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,17 @@ class OpenState:
     tries: dict[ItemKey, dict[str, tuple[datetime, datetime | None]]] = field(default_factory=dict)
     findings: dict[ItemKey, Finding] = field(default_factory=dict)
     helped: dict[tuple[str, str | None], datetime] = field(default_factory=dict)
+    consents: dict[str, Consent] = field(default_factory=dict)  # to nudges: each learner's last
+
+    def hear_consent(self, note: Consent) -> None:
+        """Take what a learner consents to, or no longer does, unless more recent is known."""
+        known = self.consents.get(note.learner_id, note)
+        self.consents[note.learner_id] = max(known, note, key=lambda one: (one.at, one.note_id))
+
+    def held_out(self) -> frozenset[str]:
+        """The alerts of which nobody is told at present, by lot."""
+        holds = self.holds.values()
+        return frozenset(h.alert_id for h in holds if h.alert_id and h.reason == HELD_OUT)
 
 
 class Context(NamedTuple):

@@ -155,7 +155,7 @@ def advance_window(
         def on_tick(index: int, news: list[Fact], changes: Changes) -> None:
             _note_moments(moments, ends[index], news, opened.state)
             touched = [opened.state.alerts[key] for key in changes.touched]
-            exposures.extend(exposures_at(ends[index], touched, policy.fingerprint))
+            exposures.extend(exposures_at(ends[index], touched, policy))
             returned.extend(returns(touched, ends[index]))
             outgoing.hear(ends[index], news, changes)
             log.append(

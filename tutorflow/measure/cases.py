@@ -21,11 +21,12 @@ def alert_cases(exposures: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame
     Arguments are rows of the published tables `exposures` and `alert_outcomes`. Success is the
     label `resumed` in the longest window.
     """
-    shown = exposures[["alert_id", "exposed_at", "audience", "arm", "is_eligible", "coach_id"]]
+    shown = exposures[["alert_id", "exposed_at", "audience", "propensity", "coach_id"]]
     known = shown.merge(_final(outcomes), on=["alert_id", "exposed_at"])
     known = known[known["layer"] != "safety"]
     tiers = "tier " + known["alert_tier"].astype("str") + " alerts"
     by_lot = _case(known, "held_out", tiers, known["arm"] == "treated")
+    by_lot["propensity"] = known["propensity"]
     by_choice = _case(
         known,
         "ai_only_vs_hybrid",
@@ -33,7 +34,7 @@ def alert_cases(exposures: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame
         known["was_contacted"].fillna(False).astype(bool),
     )
     to_people = (known["audience"] == "coach") & (known["arm"] == "treated")
-    return together([by_lot[known["is_eligible"].astype(bool)], by_choice[to_people]])
+    return together([by_lot[known["propensity"].notna()], by_choice[to_people]])
 
 
 def help_cases(outcomes: pd.DataFrame, states: pd.DataFrame) -> pd.DataFrame:

@@ -35,6 +35,7 @@ Tables = dict[str, pd.DataFrame]
 class Day:
     """The day that ended at `as_of`, and what was known then; `first` is the first of the batch.
 
+    `exposures` and `outcomes` are of what somebody was told: who was held out is seen by effects.
     `evidence` has its signal's learner, course and tick; `outcomes` have the labels of that time.
     """
 
@@ -98,10 +99,10 @@ def _load(batch: Batch, first: datetime, as_of: datetime, now: datetime) -> Day:
         batch,
         first,
         as_of,
-        exposures[exposures["exposed_at"] <= as_of],
+        exposures[(exposures["exposed_at"] <= as_of) & (exposures["arm"] == "treated")],
         signals,
         evidence,
-        as_known(outcomes, as_of),
+        as_known(outcomes[outcomes["arm"] == "treated"], as_of),
         taken[taken["taken_at"] <= as_of],
         roster,
         _course_ends(batch, roster),

@@ -138,6 +138,9 @@ def _ai(reader: _Reader) -> dict[str, Number | Share]:
         "signals seen": len(signals),
         "cases left with the AI tutor": len(by_ai),
         "learners in them": int(by_ai["learner_id"].nunique()),
+        "alerts held out for comparison, told to nobody": int(
+            (exposures["arm"] == "held_out").sum()
+        ),
         "nudges ready to send": int((nudges["status"] == "ready").sum()),
         "nudges held out for comparison": int((nudges["status"] == "held_out").sum()),
         "nudges not sent, with a reason": int((nudges["status"] == "not_sent").sum()),
@@ -276,7 +279,7 @@ def _by(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 def _of_longest_window(reader: _Reader) -> pd.DataFrame:
     """Outcomes of alerts delivered to people in the month."""
     rows = reader.of("alert_outcomes", "exposed_at", until_included=True)
-    rows = rows[rows["alert_tier"] >= 2]
+    rows = rows[(rows["alert_tier"] >= 2) & (rows["arm"] == "treated")]
     return rows if rows.empty else rows[rows["window_hours"] == rows["window_hours"].max()]
 
 

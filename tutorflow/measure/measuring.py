@@ -95,7 +95,7 @@ def _late_learners(batch: Batch) -> pd.DataFrame:
 
 def _alert_windows(batch: Batch, late: pd.DataFrame) -> pd.DataFrame:
     fresh = batch.candidates.rows("exposures")
-    columns = ["alert_id", "exposed_at", "learner_id", "course_id", "layer", "alert_tier"]
+    columns = ["alert_id", "exposed_at", "learner_id", "course_id", "layer", "alert_tier", "arm"]
     new = fresh[columns].merge(_windows(batch), how="cross")
     new["starts_at"] = new["exposed_at"]
     new["known_at"] = new["exposed_at"]
@@ -129,7 +129,9 @@ def _of_their_alerts(batch: Batch, interventions: pd.DataFrame) -> pd.DataFrame:
     tiers = []
     for row in rows_of(interventions):
         shown = exposures[
-            (exposures["alert_id"] == row.alert_id) & (exposures["exposed_at"] <= row.intervened_at)
+            (exposures["alert_id"] == row.alert_id)
+            & (exposures["exposed_at"] <= row.intervened_at)
+            & (exposures["arm"] == "treated")
         ]
         last = shown.sort_values("exposed_at")["alert_tier"].tail(1)
         opening = alerts.loc[row.alert_id, "opening_tier"]

@@ -232,7 +232,11 @@ def _precision(
     given = accepted(read_table(settings, "inbox_taken"), "alert_verdicts")
     verdicts = dict(zip(given["alert_id"], given["verdict"], strict=True))  # the last one counts
     outcomes = read_table(settings, "alert_outcomes")
-    final = outcomes[(outcomes["label"] != "still_open") & ~outcomes["was_contacted"].fillna(False)]
+    final = outcomes[
+        (outcomes["label"] != "still_open")
+        & ~outcomes["was_contacted"].fillna(False)
+        & (outcomes["arm"] == "treated")
+    ]
     # Where no person stepped in: was the learner in need, or back by themselves?
     final = final.sort_values(["window_hours", "exposed_at"]).drop_duplicates(
         "alert_id", keep="last"

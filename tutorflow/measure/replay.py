@@ -54,6 +54,7 @@ AFTER_THE_RULES = frozenset(
         "reopen_grace_hours",
         "cooldown_hours",
         "capacity",
+        "hold_out",
         "routing",
         "priority",
         "confidence",
@@ -306,7 +307,7 @@ def play(stage: Stage, policy: Policy, opened: Opened, progress: Progress | None
 
     def on_tick(index: int, news: list[Fact], changes: Changes) -> None:
         touched = [opened.state.alerts[key] for key in changes.touched]
-        deliveries.extend(exposures_at(plan.ends[index], touched, policy.fingerprint))
+        deliveries.extend(exposures_at(plan.ends[index], touched, policy))
         tell(index, news, changes)
 
     changes = decide_window(window, opened, on_tick)
@@ -428,7 +429,7 @@ def _delivered(rows: list[dict[str, Any]], window: Window) -> pd.DataFrame:
         "day",
         "rules",
     ]
-    shown = [row for row in rows if row["alert_tier"] >= 2]
+    shown = [row for row in rows if row["audience"] == "coach"]
     return _frame(
         [
             {

@@ -637,6 +637,7 @@ def _holding_back(policy: Policy) -> Iterator[str]:
             f"{policy.fatigue.already_on_it_hours:g} hours after a person was in touch with the "
             "learner no new alert of tier 2 is delivered."
         )
+    yield from _held_out(policy)
     yield (
         f"- **Left behind**: an alert closes when the learner has worked on and for "
         f"{policy.fatigue.fades_after_days:g} days no rule of it has fired again."
@@ -667,6 +668,17 @@ def _holding_back(policy: Policy) -> Iterator[str]:
     )
     yield "- **Nothing is lost**: whatever is held back is listed with its reason."
     yield ""
+
+
+def _held_out(policy: Policy) -> Iterator[str]:
+    lot = policy.hold_out
+    if lot.share:
+        yield (
+            f"- **For comparison**: {_share(lot.share)} of alerts of tier "
+            f"{' and '.join(map(str, sorted(set(lot.tiers))))}, drawn by lot, are told to nobody "
+            f"for {_hours(24 * lot.days)}, so that what alerts achieve can be measured; never one "
+            "that becomes more serious, is about safety, or that somebody asked for."
+        )
 
 
 def _order(policy: Policy) -> Iterator[str]:

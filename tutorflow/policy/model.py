@@ -193,6 +193,25 @@ class Fatigue(_Strict):
     fades_after_days: Annotated[float, Field(ge=1, le=28)] = 7
 
 
+class HoldOut(_Strict):
+    """A share of mild alerts is left out by lot for some days; a share of 0: none is.
+
+    One lot per learner, course and round of so many days.
+    """
+
+    share: Annotated[float, Field(ge=0, le=0.5)]
+    tiers: Annotated[list[int], Field(min_length=1)] = [1, 2]
+    days: Annotated[float, Field(gt=0, le=28)] = 7
+    round_days: Annotated[int, Field(ge=1, le=365)] = 28
+
+    @field_validator("tiers")
+    @classmethod
+    def _mild(cls, value: list[int]) -> list[int]:
+        if not set(value) <= {1, 2}:
+            raise ValueError("only tiers 1 and 2 may be held out; what is more serious never waits")
+        return value
+
+
 class Pilot(_Strict):
     """Where alerts are tried out; what is not given is not restricted."""
 
@@ -536,6 +555,7 @@ class Policy(_Strict):
     struggling: Struggling = Struggling()
     capacity: Capacity
     fatigue: Fatigue = Fatigue()
+    hold_out: HoldOut = HoldOut(share=0)
     pilot: Pilot = Pilot()
     routing: list[Route]
     working_hours: WorkingHours
@@ -671,7 +691,11 @@ def load_policy(path: Path | None = None) -> Policy:
         raise explain(error, Policy, source, line_of) from None
     faults = [
         f"{source.name}:{line_of(at)}: {show_path(at)}: {message}"
-        for at, message in [*_parameter_faults(policy), *_recovery_faults(policy)]
+        for at, message in [
+            *_parameter_faults(policy),
+            *_recovery_faults(policy),
+            *_hold_out_faults(policy),
+        ]
     ]
     if faults:
         raise ConfigurationError("\n".join(faults))
@@ -727,6 +751,17 @@ def _recovery_faults(policy: Policy) -> Iterator[tuple[YamlPath, str]]:
             yield where, f"{recovery.kind} closes only a rule that {kind}; {name} does not"
         elif entry.layer == "safety" and recovery.kind != "by_person":
             yield where, CLOSED_BY_A_PERSON
+
+
+def _hold_out_faults(policy: Policy) -> Iterator[tuple[YamlPath, str]]:
+    """Whoever is held out must be so for as long as outcomes are looked at."""
+    lot, longest = policy.hold_out, policy.outcomes.windows_hours[-1]
+    if lot.share and 24 * lot.days < longest:
+        yield (
+            ("hold_out", "days"),
+            f"shorter than the longest outcome window ({longest} hours), at whose end both groups "
+            "would have been told",
+        )
 
 
 def default_policy_path() -> Path:

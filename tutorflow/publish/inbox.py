@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from tutorflow.decide.said import (
     Acknowledgement,
     AlertVerdict,
+    Consent,
     InboxNote,
     Intervention,
     Override,
@@ -385,6 +386,10 @@ def said(inbox: str, row_id: str, content: Mapping[str, Any]) -> InboxNote | Non
             content["why"],
             coach_id=None if is_tier else content["value"],
             alert_tier=int(content["value"]) if is_tier else None,
+        )
+    if inbox == "consent_changes":
+        return Consent(
+            row_id, at, by, content["learner_id"], content["purpose"], content["is_granted"]
         )
     return None
 

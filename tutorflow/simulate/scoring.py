@@ -6,6 +6,9 @@ first day), and *new* when it is the first to tell of such a need: a coach learn
 is *found* when an alert comes while it lasts. A *repeat* is an alert of a learner, of the same
 layer, within 7 days of the one before. Volume is alerts per learner-week.
 
+An alert of tier 2 that was held out by lot was kept from coaches on purpose. It is counted apart,
+also when it was delivered later, and the needs that it came with count in no share of needs found.
+
 The baselines, judged by the same measure:
 
 raw rules            every signal of tier 2 or higher is an alert: no grouping, cooldown, capacity
@@ -17,8 +20,8 @@ The last two alert no learner twice within 7 days.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -81,12 +84,16 @@ def score_programme(settings: Settings, truth_folder: Path) -> list[Figures]:
     if not (truth_folder / "needs.parquet").exists():
         raise TutorflowError(f"{truth_folder} holds no truth to compare with.")
     alerts = read_table(settings, "alerts", lambda t: t.c.delivered_tier >= 2)
+    left_out = read_table(settings, "exposures", {"arm": "held_out", "alert_tier": 2})
+    alerts = alerts[~alerts["alert_id"].isin(left_out["alert_id"])]
     log = read_table(settings, "tick_log")
     if log.empty:
         raise TutorflowError("Nothing is published yet: run `tutorflow backfill` first.")
     days = _active_days(settings)
     truth = _read_truth(settings, truth_folder, log["as_of"].min(), log["as_of"].max())
     ours = alerts.rename(columns={"delivered_at": "at"})
+    left_out = left_out.rename(columns={"exposed_at": "at"})
+    kept_back = set(_met(left_out[COLUMNS], truth)["need"])
     closed = alerts["close_reason"].dropna()
     signals = read_table(settings, "signals", lambda t: t.c.alert_tier >= 2)
     raw = signals.rename(columns={"fired_at": "at"})
@@ -94,20 +101,32 @@ def score_programme(settings: Settings, truth_folder: Path) -> list[Figures]:
     away = _pick(volume, truth, days, None)
     drawn = _pick(volume, truth, days, np.random.default_rng(0))
     return [
-        _figures("tutorflow", ours, truth, float((closed == "recovered").mean())),
-        _figures("raw rules", raw, truth),
-        _figures("days since activity", away, truth),
-        _figures("random", drawn, truth),
+        _figures("tutorflow", ours, truth, float((closed == "recovered").mean()), kept_back),
+        replace(_figures("held out by lot", left_out, truth), recall=float("nan")),
+        _figures("raw rules", raw, truth, kept_back=kept_back),
+        _figures("days since activity", away, truth, kept_back=kept_back),
+        _figures("random", drawn, truth, kept_back=kept_back),
     ]
 
 
-def _figures(
-    name: str, alerts: pd.DataFrame, truth: Truth, closed_by_recovery: float = float("nan")
-) -> Figures:
-    alerts = alerts[COLUMNS].sort_values("at", ignore_index=True)
+def _met(alerts: pd.DataFrame, truth: Truth) -> pd.DataFrame:
+    """Which alert (`alert`, its position) came while which need (`need`, as well) lasted."""
     needs = truth.needs.rename_axis("need").reset_index()
-    met = alerts.rename_axis("alert").reset_index().merge(needs, on="learner_id")
-    met = met[(met["at"] >= met["started_at"] - EARLY) & (met["at"] < met["ended_at"])]
+    both = alerts.rename_axis("alert").reset_index().merge(needs, on="learner_id")
+    return both[(both["at"] >= both["started_at"] - EARLY) & (both["at"] < both["ended_at"])]
+
+
+def _figures(
+    name: str,
+    alerts: pd.DataFrame,
+    truth: Truth,
+    closed_by_recovery: float = float("nan"),
+    kept_back: Collection[int] = (),
+) -> Figures:
+    """``kept_back``: the needs that were there to be found only by chance."""
+    alerts = alerts[COLUMNS].sort_values("at", ignore_index=True)
+    met = _met(alerts, truth)
+    findable = set(truth.needs.index).difference(kept_back)
     gap = alerts.groupby(["learner_id", "layer"], dropna=False)["at"].diff()
     count = len(alerts)
     of_kind = met[met["kind"] == met["layer"]]
@@ -119,7 +138,7 @@ def _figures(
         met["alert"].nunique() / count if count else float("nan"),
         met.groupby("need")["alert"].min().nunique() / count if count else float("nan"),
         of_kind["alert"].nunique() / count if count and has_layer else float("nan"),
-        met["need"].nunique() / len(needs) if len(needs) else float("nan"),
+        len(findable.intersection(met["need"])) / len(findable) if findable else float("nan"),
         float((gap <= REPEAT).sum()) / count if count else float("nan"),
         closed_by_recovery,
     )
@@ -176,7 +195,7 @@ def _active_days(settings: Settings) -> pd.DataFrame:
 
 
 def as_lines(figures: list[Figures]) -> Iterator[str]:
-    """A table for the terminal, a line per way of alerting."""
+    """A table for the terminal, a line per way of alerting and one for what was held out."""
     yield (
         f"{'':20} {'alerts':>7} {'per learner-week':>17} {'precision':>10} {'new':>5} "
         f"{'right layer':>12} "

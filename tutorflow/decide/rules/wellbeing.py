@@ -60,7 +60,7 @@ def confidence_drop(
     )
 
 
-@rule(mart="requests", needs=("help_requested",), subject="skill")
+@rule(mart="requests", needs=("help_requested",), subject="skill", is_request=True)
 def help_requested(requests: pd.DataFrame, *, for_a_person: bool = False) -> Condition:
     """The learner asked for help.
 
@@ -75,7 +75,7 @@ def help_requested(requests: pd.DataFrame, *, for_a_person: bool = False) -> Con
     )
 
 
-@rule(mart="manual_flags")
+@rule(mart="manual_flags", is_request=True)
 def manual_flag(flags: pd.DataFrame, *, contact_today: bool = False) -> Condition:
     """A person saw something that no rule sees.
 
