@@ -217,15 +217,16 @@ def _show(settings: Settings, now: datetime, out: Console) -> None:
         headline = f"{waiting} learners wait for a person; the first {_QUEUE_ROWS} in the queue:"
     home = settings.home
     out.out(f"\n{headline}\n{rows}", highlight=False)
+    if len(queue) > _QUEUE_ROWS:
+        out.print(f"All of them: tutorflow --home {home} queue", soft_wrap=True)
     held_out = {"reason": HELD_OUT, "released_at": None}
     left_out = publish.read_table(settings, "suppressions", held_out)["alert_tier"]
     if len(left_out):
         out.print(
             f"Drawn by lot and told to nobody for some days, to see whether alerts help: "
-            f"{(left_out == 1).sum()} alerts for the AI tutor, {(left_out == 2).sum()} for coaches."
+            f"{(left_out == 1).sum()} alerts for the AI tutor, {(left_out == 2).sum()} for coaches.",
+            soft_wrap=True,
         )
-    if len(queue) > _QUEUE_ROWS:
-        out.print(f"All of them: tutorflow --home {home} queue", soft_wrap=True)
     out.print(
         f"\nCoach tools read {home / 'serving.sqlite'} (tables coach_queue, alerts, ...); analysts "
         f"read {settings.snapshot_path / 'current'}/*.parquet.\n"
