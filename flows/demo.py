@@ -223,8 +223,8 @@ def _show(settings: Settings, now: datetime, out: Console) -> None:
     left_out = publish.read_table(settings, "suppressions", held_out)["alert_tier"]
     if len(left_out):
         out.print(
-            f"Drawn by lot and told to nobody for some days, to see whether alerts help: "
-            f"{(left_out == 1).sum()} alerts for the AI tutor, {(left_out == 2).sum()} for coaches.",
+            "Drawn by lot and told to nobody for some days, to see whether alerts help: "
+            f"{(left_out == 1).sum()} for the AI tutor, {(left_out == 2).sum()} for coaches.",
             soft_wrap=True,
         )
     out.print(
