@@ -49,10 +49,19 @@ def test_an_alert_is_right_while_its_learner_has_a_need() -> None:
         alerts(("a", "content", 4), ("a", "content", 9), ("b", "content", 6), ("c", "content", 6)),
         hidden,
     )
-    assert found.precision == 2 / 4  # a on the day it is written down, b; the ninth day is too late
+    assert found.in_need == 2 / 4  # a on the day it is written down, b; the ninth day is too late
     assert found.right_layer == 1 / 4
     assert found.recall == 1
     assert found.per_learner_week == 4 / 16
+
+
+def test_a_need_is_told_of_once() -> None:
+    hidden = truth(("a", "content", 5, 25), ("a", "compliance", 15, 25))
+    told = alerts(("a", "content", 6), ("a", "content", 14), ("a", "content", 22))
+    found = _figures("these", told, hidden)
+    assert found.in_need == 1
+    assert found.precision == 2 / 3  # the second need is met by the third alert
+    assert found.recall == 1
 
 
 def test_a_repeat_is_the_same_layer_within_a_week() -> None:

@@ -1,10 +1,12 @@
 """How well the alerts of a simulated programme met the hidden truth, beside three baselines.
 
-An alert is *right* when its learner has a need at the moment it reaches a coach (`diary` defines
-needs; a spell counts from a day before it is written down, because it is written at the end of its
-first day), and *new* when it is the first to tell of such a need: a coach learns something. A need
-is *found* when an alert comes while it lasts. A *repeat* is an alert of a learner, of the same
-layer, within 7 days of the one before. Volume is alerts per learner-week.
+A *need* is a spell of the hidden state (`diary` defines needs); an alert meets it while it lasts,
+and from a day before it is written down, because it is written at the end of its first day. One
+need is told of once: *precision* is the share of alerts that are the first to meet a need, *recall*
+the share of needs that an alert meets. *In need* is the share of alerts that meet any need, told of
+before or not: whoever names the same people every week does well by that alone. A *repeat* is an
+alert of a learner, of the same layer, within 7 days of the one before. Volume is alerts per
+learner-week.
 
 An alert of tier 2 that was held out by lot was kept from coaches on purpose. It is counted apart,
 also when it was delivered later, and the needs that it came with count in no share of needs found.
@@ -53,7 +55,7 @@ class Figures:
     alerts: int
     per_learner_week: float
     precision: float
-    new: float
+    in_need: float
     right_layer: float
     recall: float
     repeats: float
@@ -135,8 +137,8 @@ def _figures(
         name,
         count,
         count / truth.learner_weeks,
-        met["alert"].nunique() / count if count else float("nan"),
         met.groupby("need")["alert"].min().nunique() / count if count else float("nan"),
+        met["alert"].nunique() / count if count else float("nan"),
         of_kind["alert"].nunique() / count if count and has_layer else float("nan"),
         len(findable.intersection(met["need"])) / len(findable) if findable else float("nan"),
         float((gap <= REPEAT).sum()) / count if count else float("nan"),
@@ -197,14 +199,13 @@ def _active_days(settings: Settings) -> pd.DataFrame:
 def as_lines(figures: list[Figures]) -> Iterator[str]:
     """A table for the terminal, a line per way of alerting and one for what was held out."""
     yield (
-        f"{'':20} {'alerts':>7} {'per learner-week':>17} {'precision':>10} {'new':>5} "
-        f"{'right layer':>12} "
-        f"{'recall':>7} {'repeats in 7 d':>15} {'closed by recovery':>19}"
+        f"{'':20} {'alerts':>7} {'per learner-week':>17} {'precision':>10} {'recall':>7} "
+        f"{'in need':>8} {'right layer':>12} {'repeats in 7 d':>15} {'closed by recovery':>19}"
     )
     for of in figures:
         yield (
             f"{of.name:20} {of.alerts:7,} {of.per_learner_week:17.2f} {_share(of.precision):>10} "
-            f"{_share(of.new):>5} {_share(of.right_layer):>12} {_share(of.recall):>7} "
+            f"{_share(of.recall):>7} {_share(of.in_need):>8} {_share(of.right_layer):>12} "
             f"{_share(of.repeats):>15} {_share(of.closed_by_recovery):>19}"
         )
 
