@@ -19,7 +19,7 @@ from tutorflow.decide.candidates import fit
 from tutorflow.decide.handoff_facts import (
     Answer,
     Around,
-    Case,
+    Cases,
     Contact,
     NotCommitted,
     kind_of_task,
@@ -243,9 +243,7 @@ def test_an_earlier_alert_is_remembered_for_four_weeks() -> None:
 
 
 def test_similar_cases_say_how_they_ended_and_what_helped() -> None:
-    cases = [Case(str(n), NOW - days(9), "recovered", n) for n in (1.0, 2.0, 6.0)]
-    cases.append(Case("4", NOW - days(9), "withdrawn", 8))
-    around = Around(cases=cases, case_help=["worked example", "call", "worked example"])
+    around = Around(cases=Cases(4, 3, 2.0, ("worked example", "call", "worked example")))
     assert written(around)["similar_cases"] == (
         "4 similar cases in 90 days, 3 recovered, typically within 2 days; "
         "what people logged most in those: worked example (2 of 3)"
@@ -358,8 +356,8 @@ def test_a_case_counts_once_it_cannot_reopen(
     for age in (grace, grace + timedelta(seconds=1)):
         window = NotCommitted(alerts=[closed_alert(BEN, NOW - age)])
         around = look_around(warehouse, Settings(home=tmp_path), [asked()], window, grace)
-        found[age] = len(around["alert"].cases)
-    assert list(found.values()) == [0, 1]
+        found[age] = around["alert"].cases
+    assert list(found.values()) == [Cases(), Cases(1, 1, typical_days=1.0)]
 
 
 def test_own_cases_and_those_of_another_skill_are_not_similar(
@@ -369,7 +367,7 @@ def test_own_cases_and_those_of_another_skill_are_not_similar(
     other.evidence = [Evidence(misses(subject="fractions", learner=BEN, at=NOW - days(10)))]
     window = NotCommitted(alerts=[closed_alert(ANA, NOW - days(9)), other])
     around = look_around(warehouse, Settings(home=tmp_path), [asked()], window, days(2))
-    assert around["alert"].cases == []
+    assert around["alert"].cases.count == 0
 
 
 def test_logged_interventions_are_told_from_the_next_tick_on(

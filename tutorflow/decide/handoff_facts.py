@@ -7,6 +7,7 @@ itself or in one pass over a year.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import duckdb
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
@@ -28,9 +30,22 @@ RECENT = timedelta(days=14)  # what the AI did, and where the learner worked
 MEMORY = timedelta(days=28)  # what people did
 SIMILAR = timedelta(days=90)  # cases like this one
 IDS_AT_ONCE = 2_000
+NOTES_AT_ONCE = 10_000  # so that memory does not grow with the window
 
+# Answers are numbered in order of time, so the last ones need no sorting.
 LAST_ANSWERS = """
-    with answers as (
+    with latest as (
+        select asked.alert_id, max(responses.response_number) as response_number
+        from asked_notes as asked
+        inner join marts.responses as responses
+            on responses.learner_id = cast(asked.learner_id as uuid)
+            and responses.course_id = asked.course_id
+            and responses.known_at <= asked.fired_at
+            and responses.known_at < asked.written_at
+        group by asked.alert_id
+    ),
+
+    answers as (
         select
             asked.alert_id, responses.event_id, responses.learner_id, responses.course_id,
             responses.skill_id, responses.item_id, responses.module_id, responses.known_at,
@@ -39,14 +54,12 @@ LAST_ANSWERS = """
             responses.log_seconds_count_of_last_20, responses.p_mastery_before,
             responses.p_mastery_after, responses.response_number
         from asked_notes as asked
+        inner join latest on asked.alert_id = latest.alert_id
         inner join marts.responses as responses
             on responses.learner_id = cast(asked.learner_id as uuid)
             and responses.course_id = asked.course_id
-            and responses.known_at <= asked.fired_at
-            and responses.known_at < asked.written_at
-        qualify row_number() over (
-            partition by asked.alert_id order by responses.response_number desc
-        ) <= $answers
+            and responses.response_number <= latest.response_number
+            and responses.response_number > latest.response_number - $answers
     ),
 
     presented as (
@@ -154,13 +167,31 @@ class Contact(NamedTuple):
     came_of_it: str | None
 
 
-class Case(NamedTuple):
-    """A closed alert of the same rule and subject."""
+@dataclass(frozen=True)
+class Cases:
+    """Closed alerts of other learners with the same rule and subject.
+
+    ``typical_days`` is the median until recovery; ``help`` the kinds that people logged in those
+    that recovered.
+    """
+
+    count: int = 0
+    recovered: int = 0
+    typical_days: float | None = None
+    help: tuple[str, ...] = ()
+
+
+class Closed(NamedTuple):
+    """A closed alert."""
 
     alert_id: str
+    learner_id: str
     closed_at: datetime
-    close_reason: str
-    days: float
+    is_recovered: bool
+    days: float  # it was open
+
+
+Help = Mapping[str, Sequence[tuple[datetime, str]]]  # alert id -> when help was logged, what kind
 
 
 @dataclass
@@ -174,8 +205,7 @@ class Around:
     nudges: list[datetime] = field(default_factory=list)
     difficulty: list[tuple[datetime, str]] = field(default_factory=list)
     contacts: list[Contact] = field(default_factory=list)
-    cases: list[Case] = field(default_factory=list)
-    case_help: list[str] = field(default_factory=list)  # kinds of help logged in recovered cases
+    cases: Cases = field(default_factory=Cases)
     last_at: datetime | None = None
     last_place: str | None = None
 
@@ -214,15 +244,16 @@ def look_around(
             for request in requests
         ]
     ).astype({"fired_at": "datetime64[us]", "written_at": "datetime64[us]"})
-    warehouse.register("asked_notes", asked)
-    for alert_id, answer in _answers(frame(warehouse, LAST_ANSWERS, {"answers": ANSWERS})):
-        found[alert_id].answers.append(answer)
-    for row in rows_of(frame(warehouse, DONE, {"recent": RECENT, "memory": MEMORY})):
-        _note_done(found[row.alert_id], row)
-    for row in rows_of(frame(warehouse, LAST_ACTIVITY)):
-        around = found[row.alert_id]
-        around.last_at, around.last_place = row.at.to_pydatetime(), _text(row.place)
-    warehouse.unregister("asked_notes")
+    for begin in range(0, len(asked), NOTES_AT_ONCE):
+        warehouse.register("asked_notes", asked[begin : begin + NOTES_AT_ONCE])
+        for alert_id, answer in _answers(frame(warehouse, LAST_ANSWERS, {"answers": ANSWERS})):
+            found[alert_id].answers.append(answer)
+        for row in rows_of(frame(warehouse, DONE, {"recent": RECENT, "memory": MEMORY})):
+            _note_done(found[row.alert_id], row)
+        for row in rows_of(frame(warehouse, LAST_ACTIVITY)):
+            around = found[row.alert_id]
+            around.last_at, around.last_place = row.at.to_pydatetime(), _text(row.place)
+        warehouse.unregister("asked_notes")
     taken = [
         row
         for row in window.taken
@@ -231,8 +262,7 @@ def look_around(
     _note_interventions(settings, requests, taken, found)
     _note_returns(warehouse, requests, found)
     _note_nudges(settings, requests, window.nudges, found)
-    _note_cases(settings, requests, window.alerts, reopen_grace, found)
-    _note_help(settings, requests, taken, found)
+    _note_cases(settings, requests, window.alerts, taken, reopen_grace, found)
     return found
 
 
@@ -412,17 +442,47 @@ def _note_nudges(
         )
 
 
+class _Alike:
+    """Closed alerts of one rule and subject, by the time they closed."""
+
+    def __init__(self, cases: list[Closed]) -> None:
+        self.cases = sorted(cases, key=lambda case: (case.closed_at, case.alert_id))
+        self._closed_at = [case.closed_at for case in self.cases]
+        self._learner = np.array([case.learner_id for case in self.cases], dtype="object")
+        self._recovered = np.array([case.is_recovered for case in self.cases], dtype="bool")
+        self._days = np.array([case.days for case in self.cases])
+
+    def seen_by(self, request: NoteRequest, reopen_grace: timedelta, help: Help) -> Cases:
+        """What a note may tell of them.
+
+        Closed for good: longer ago than an alert can re-open, so that the count never changes.
+        """
+        first = bisect_left(self._closed_at, request.at - SIMILAR)
+        last = bisect_left(self._closed_at, request.at - reopen_grace)
+        others = self._learner[first:last] != request.key[0]
+        recovered = self._recovered[first:last] & others
+        if not recovered.any():
+            return Cases(int(others.sum()))
+        kinds = tuple(
+            kind
+            for position in (first + np.flatnonzero(recovered)).tolist()
+            if help
+            for at, kind in help.get(self.cases[position].alert_id, ())
+            if kind and at < request.at
+        )
+        typical = float(np.median(self._days[first:last][recovered]))
+        return Cases(int(others.sum()), int(recovered.sum()), typical, kinds)
+
+
 def _note_cases(
     settings: Settings,
     requests: Sequence[NoteRequest],
     of_window: Sequence[Alert],
+    taken_now: Sequence[Mapping[str, Any]],
     reopen_grace: timedelta,
     found: dict[str, Around],
 ) -> None:
-    """Alerts of other learners with the same rule and subject that are closed for good.
-
-    For good: longer ago than an alert can re-open, so that the count never changes afterwards.
-    """
+    """Alerts of other learners with the same rule and subject that are closed for good."""
     leads = {request.alert_id: lead_of(request.signals) for request in requests}
     rules = sorted({lead.rule_id for lead in leads.values()})
     subjects = sorted({_subject(lead) for lead in leads.values()})
@@ -440,61 +500,49 @@ def _note_cases(
     for row in rows_of(evidence):
         subject = row.subject_id if row.subject_kind == "skill" else ""
         about[row.alert_id].add((row.rule_id, subject))
-    closed: dict[str, tuple[str, Case]] = {}
+    closed: dict[str, Closed] = {}
     for some in _chunks(sorted(about)):
         for row in rows_of(read_table(settings, "alerts", {"alert_id": some, "status": "closed"})):
             spell = row.opened_at.to_pydatetime(), row.closed_at.to_pydatetime()
-            closed[row.alert_id] = row.learner_id, _case(row.alert_id, *spell, row.close_reason)
+            closed[row.alert_id] = _closed(row.alert_id, row.learner_id, *spell, row.close_reason)
     for alert in of_window:
         closed.pop(alert.alert_id, None)
         if alert.closed_at is not None:
-            case = _case(alert.alert_id, alert.opened_at, alert.closed_at, alert.close_reason)
-            closed[alert.alert_id] = alert.key[0], case
+            spell = alert.opened_at, alert.closed_at
+            closed[alert.alert_id] = _closed(
+                alert.alert_id, alert.key[0], *spell, alert.close_reason
+            )
             about[alert.alert_id] = {(s.rule_id, _subject(s)) for s in alert.signals}
-    alike: dict[tuple[str, str], list[tuple[str, Case]]] = defaultdict(list)
-    for alert_id, (learner, case) in sorted(closed.items()):
-        for which in about[alert_id]:
-            alike[which].append((learner, case))
+    alike: dict[tuple[str, str], list[Closed]] = defaultdict(list)
+    wanted = {(lead.rule_id, _subject(lead)) for lead in leads.values()}
+    for alert_id, case in closed.items():
+        for which in about[alert_id] & wanted if case.days <= SIMILAR.days else ():
+            alike[which].append(case)
+    help = _help(settings, {c.alert_id for cases in alike.values() for c in cases}, taken_now)
+    groups = {which: _Alike(cases) for which, cases in alike.items()}
     for request in requests:
-        lead = leads[request.alert_id]
-        found[request.alert_id].cases = [
-            case
-            for learner, case in alike.get((lead.rule_id, _subject(lead)), ())
-            if learner != request.key[0]
-            and request.at - SIMILAR <= case.closed_at < request.at - reopen_grace
-            and case.days <= SIMILAR.days
-        ]
+        group = groups.get((leads[request.alert_id].rule_id, _subject(leads[request.alert_id])))
+        if group is not None:
+            found[request.alert_id].cases = group.seen_by(request, reopen_grace, help)
 
 
-def _case(alert_id: str, opened_at: datetime, closed_at: datetime, reason: str | None) -> Case:
+def _closed(
+    alert_id: str, learner_id: str, opened_at: datetime, closed_at: datetime, reason: str | None
+) -> Closed:
     days = (closed_at - opened_at).total_seconds() / 86400
-    return Case(alert_id, closed_at, reason or "", days)
+    return Closed(alert_id, learner_id, closed_at, reason == "recovered", days)
 
 
-def _note_help(
-    settings: Settings,
-    requests: Sequence[NoteRequest],
-    taken_now: Sequence[Mapping[str, Any]],
-    found: dict[str, Around],
-) -> None:
-    """Kinds of help that people logged in the similar cases that ended well."""
-    ids = {case.alert_id for around in found.values() for case in around.cases}
-    kinds: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
+def _help(settings: Settings, ids: set[str], taken_now: Sequence[Mapping[str, Any]]) -> Help:
+    """When people logged which kind of help on some alerts."""
     rows = {row["row_id"]: row for row in taken_now if row["alert_id"] in ids}
     for some in _chunks(sorted(ids)):
         rows |= _taken(settings, {"alert_id": some})
+    kinds: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
     for row in rows.values():
         kind = str(_json(row["content"]).get("kind", "")).replace("_", " ")
         kinds[str(row["alert_id"])].append((pd.Timestamp(row["taken_at"]).to_pydatetime(), kind))
-    for request in requests:
-        around = found[request.alert_id]
-        around.case_help = [
-            kind
-            for case in around.cases
-            if case.close_reason == "recovered"
-            for at, kind in kinds.get(case.alert_id, ())
-            if kind and at < request.at
-        ]
+    return dict(kinds)
 
 
 def _subject(signal: Signal) -> str:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -385,17 +384,16 @@ def _ended(reason: str) -> str:
 
 def _similar_cases(around: Around) -> str:
     cases = around.cases
-    if not cases:
+    if not cases.count:
         return f"no similar case of another learner in the last {SIMILAR.days} days"
-    recovered = [case for case in cases if case.close_reason == "recovered"]
-    count = "1 similar case" if len(cases) == 1 else f"{len(cases)} similar cases"
-    told = f"{count} in {SIMILAR.days} days, {len(recovered)} recovered"
-    if recovered:
-        told += f", typically within {_days(median(case.days for case in recovered))}"
-    helped = Counter(around.case_help)
+    count = "1 similar case" if cases.count == 1 else f"{cases.count} similar cases"
+    told = f"{count} in {SIMILAR.days} days, {cases.recovered} recovered"
+    if cases.typical_days is not None:
+        told += f", typically within {_days(cases.typical_days)}"
+    helped = Counter(cases.help)
     if helped:
         kind, times = max(helped.items(), key=lambda found: (found[1], found[0]))
-        told += f"; what people logged most in those: {kind} ({times} of {len(recovered)})"
+        told += f"; what people logged most in those: {kind} ({times} of {cases.recovered})"
     return told
 
 

@@ -132,14 +132,25 @@ def _standing(name: str, total: pd.DataFrame, detail: pd.DataFrame, policy: Poli
     )
     leading = detail[detail["kind"] == "leading"].groupby(MOMENT).size().rename("leading_count")
     largest = detail.groupby(MOMENT)["part"].first().map({p: n.layer for p, n in parts.items()})
-    top = detail.groupby(MOMENT).head(3)
-    top = top.assign(sentence=_sentences(top, policy))
-    words = top.groupby(MOMENT)["sentence"].agg("; ".join).astype("object")
+    words = _in_words(detail.groupby(MOMENT).head(3), policy)
     found = total.set_index(MOMENT)[["value"]]
     found["leading_count"] = leading.reindex(found.index).fillna(0).astype("float64")
     found["layer"] = largest.reindex(found.index)
     found["words"] = f"{TITLES[name]}: " + words.reindex(found.index)
     return found.reset_index().assign(score=name)
+
+
+def _in_words(parts: pd.DataFrame, policy: Policy) -> pd.Series:
+    """The sentences of each moment's parts in one; the rows of a moment stand together."""
+    is_first = ~parts.duplicated(MOMENT)
+    told: list[str] = []
+    for begins, sentence in zip(is_first, _sentences(parts, policy), strict=True):
+        if begins:
+            told.append(sentence)
+        else:
+            told[-1] += f"; {sentence}"
+    moments = pd.MultiIndex.from_frame(parts.loc[is_first, MOMENT])
+    return pd.Series(told, index=moments, dtype="object")
 
 
 def _scores(

@@ -238,18 +238,16 @@ def _labelled_by_tick(
 
 def _merged(rows: pd.DataFrame, found: pd.DataFrame, given_at: pd.Series) -> pd.DataFrame:
     """The rows with what was found; a final row changes only where late events say otherwise."""
-    for index in found.index.tolist():
-        fresh: Any = found.loc[index]
-        was_final = rows.at[index, "label"] != STILL_OPEN
-        if was_final and not _differs(rows.loc[index], fresh):
-            continue
-        for name in ("label", *PARTS):
-            rows.at[index, name] = fresh[name]
-        if was_final:
-            rows.at[index, "revised_at"] = given_at[index]
-        else:
-            rows.at[index, "first_label"] = fresh["label"]
-            rows.at[index, "labelled_at"] = given_at[index]
+    was_open = rows.loc[found.index, "label"] == STILL_OPEN
+    final = [i for i in found.index[~was_open].tolist() if _differs(rows.loc[i], found.loc[i])]
+    fresh = found.index[was_open]
+    known = found.astype("object")
+    for name in ("label", *PARTS):
+        rows.loc[[*fresh, *final], name] = known.loc[[*fresh, *final], name]
+    times = given_at.astype("object")
+    rows.loc[final, "revised_at"] = times.loc[final]
+    rows.loc[fresh, "first_label"] = known.loc[fresh, "label"]
+    rows.loc[fresh, "labelled_at"] = times.loc[fresh]
     return rows
 
 

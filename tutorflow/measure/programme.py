@@ -6,6 +6,7 @@ week or an alert of long ago never changes. There is no ranking of coaches, on p
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from tutorflow.measure.estimates import share_interval
 from tutorflow.policy.model import FollowThrough
 
 Row = dict[str, Any]
+Fact = tuple[datetime, datetime | None]  # when a signal joined an alert, and when it was settled
 FOLLOWED = timedelta(days=14)  # how long an alert is followed
 WEEK = timedelta(days=7)
 WEEK_SETTLED = WEEK + FOLLOWED  # after its start no alert of a week is followed any more
@@ -225,9 +227,12 @@ def alert_responses(
     known later, does not count.
     """
     by_alert = said.by_alert()
-    facts = {str(alert): rows for alert, rows in evidence.groupby("alert_id")}
+    facts: dict[str, list[Fact]] = defaultdict(list)
+    for row in rows_of(evidence[["alert_id", "recorded_at", "recovered_at"]]):
+        back = None if pd.isna(row.recovered_at) else row.recovered_at
+        facts[row.alert_id].append((row.recorded_at, back))
     rows = [
-        _response(row, by_alert.get(row.alert_id, []), facts.get(row.alert_id), as_of)
+        _response(row, by_alert.get(row.alert_id, []), facts.get(row.alert_id, []), as_of)
         for row in rows_of(exposures)
     ]
     columns = [*_RESPONSE_COLUMNS, "handled_at", "settled_at", "horizon", "course_id", "layer"]
@@ -242,7 +247,7 @@ _RESPONSE_COLUMNS = (
 )
 
 
-def _response(row: Any, said: Sequence[Any], evidence: pd.DataFrame | None, as_of: datetime) -> Row:
+def _response(row: Any, said: Sequence[Any], evidence: Sequence[Fact], as_of: datetime) -> Row:
     horizon = min(as_of, row.exposed_at + FOLLOWED)
     heard = [one for one in said if one.at >= row.exposed_at and one.taken_at <= horizon]
     first = {name: _first(heard, name) for name in AGAIN}
@@ -276,13 +281,16 @@ def _hours(start: datetime, end: datetime | None) -> float | None:
     return None if end is None else (end - start).total_seconds() / 3600
 
 
-def _settled_at(evidence: pd.DataFrame | None, horizon: datetime) -> datetime | None:
+def _settled_at(evidence: Sequence[Fact], horizon: datetime) -> datetime | None:
     """When the last of what the alert rested on no longer stood; None: something still does."""
-    if evidence is None:
-        return None
-    known = evidence[evidence["recorded_at"] <= horizon]
-    back = known["recovered_at"].where(known["recovered_at"] <= horizon)
-    return None if known.empty or back.isna().any() else back.max()
+    latest = None
+    for recorded_at, back in evidence:
+        if recorded_at > horizon:
+            continue
+        if back is None or back > horizon:
+            return None
+        latest = back if latest is None else max(latest, back)
+    return latest
 
 
 def _is_late(

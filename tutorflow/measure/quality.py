@@ -257,26 +257,23 @@ def nearest_rules(
     columns = ["nearest_rule", "nearest_tier", "observed", "threshold", "reach", "held_reason"]
     reach = timedelta(days=policy.quality.missed.alert_within_days)
     found: list[Row] = [dict.fromkeys(columns) for _ in range(len(missed))]
+    who = ["learner_id", "course_id"]
+    whose = missed[[*who, "ended_at"]].assign(position=range(len(missed)))
     for name, (rule, entry) in policy.enabled_rules().items():
         for level in entry.levels:
-            near = _near_rows(evaluate(rule, level, frames, policy), name)
-            for position, row in enumerate(rows_of(missed)):
-                own = near[
-                    (near["learner_id"] == row.learner_id)
-                    & (near["course_id"] == row.course_id)
-                    & (near["at"] > row.ended_at - reach)
-                    & (near["at"] <= row.ended_at)
-                ]
-                if own.empty:
-                    continue
-                best = own.loc[own["reach"].idxmax()]
-                if best["reach"] > (found[position]["reach"] or 0.0):
-                    found[position] |= {
+            near = whose.merge(_near_rows(evaluate(rule, level, frames, policy), name), on=who)
+            before = near[
+                (near["at"] > near["ended_at"] - reach) & (near["at"] <= near["ended_at"])
+            ]
+            best = before.loc[before.groupby("position")["reach"].idxmax()]
+            for row in rows_of(best[["position", "observed", "threshold", "reach"]]):
+                if row.reach > (found[row.position]["reach"] or 0.0):
+                    found[row.position] |= {
                         "nearest_rule": name,
                         "nearest_tier": level.alert_tier,
-                        "observed": float(best["observed"]),
-                        "threshold": float(best["threshold"]),
-                        "reach": float(best["reach"]),
+                        "observed": row.observed,
+                        "threshold": row.threshold,
+                        "reach": row.reach,
                     }
     for position, row in enumerate(rows_of(missed)):
         found[position] |= _held(row, signals, holds, reach)
