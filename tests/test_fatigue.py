@@ -525,13 +525,18 @@ def marts() -> Iterator[duckdb.DuckDBPyConnection]:
         for item in ("q7", "q8"):
             row = (uuid(number), COURSE, item, on(0, "09:00"), True, item == "q8" or number == 1)
             connection.execute("insert into marts.responses values (?,?,?,?,?,?)", row)
+    for number in range(1, 21):
+        row = (uuid(number), COURSE, "q9", on(0, "10:00"), True, number > 12)
+        connection.execute("insert into marts.responses values (?,?,?,?,?,?)", row)
     yield connection
     connection.close()
 
 
 def met(marts: duckdb.DuckDBPyConnection) -> Encounters:
     ana = "00000000-0000-0000-0000-000000000001"
-    return load_encounters(marts, load_policy(), "UTC", (on(0), on(3)), [ana], [COURSE])
+    return load_encounters(
+        marts, load_policy(), "UTC", on(0), [on(1), on(2), on(3)], [ana], [COURSE]
+    )
 
 
 ANA = ("00000000-0000-0000-0000-000000000001", COURSE)
@@ -561,7 +566,9 @@ def test_the_size_of_a_course_is_that_of_the_last_two_weeks(
     assert found.active_learners("physics", on(0, "10:00")) == 0
 
 
-def test_tries_are_read_of_items_that_many_missed(marts: duckdb.DuckDBPyConnection) -> None:
+def test_tries_are_read_of_items_that_most_who_met_them_missed(
+    marts: duckdb.DuckDBPyConnection,
+) -> None:
     found = met(marts).tries
     assert {one.item_id for one in found} == {"q7"}
     assert len(found) == 12

@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import duckdb
+import numpy as np
 import pandas as pd
 
 from tutorflow.decide.crowds import ItemTry
 from tutorflow.decide.frames import frame, rows_of
+from tutorflow.decide.rules.series import group_numbers
 from tutorflow.policy.model import CohortGuard, ItemGuard, Policy
 
 Who = tuple[str, str]  # learner, course
@@ -140,17 +142,17 @@ def load_encounters(
     warehouse: duckdb.DuckDBPyConnection,
     policy: Policy,
     zone: str,
-    span: tuple[datetime, datetime],
+    first: datetime,
+    ends: Sequence[datetime],
     learners: Collection[str],
     crowded: Collection[str],
 ) -> Encounters:
-    """The encounters around the ticks of ``span`` (start of the first, end of the last).
+    """The encounters around the ticks that end at ``ends``, the first of which begins at ``first``.
 
     ``learners`` may get an alert in it; in the courses ``crowded`` a rule fired often enough for
     the cohort guard to ask how many learners there are.
     """
-    first, end = span
-    fatigue = policy.fatigue
+    end, fatigue = ends[-1], policy.fatigue
     warehouse.register("encounter_ids", pd.DataFrame({"id": sorted(learners)}, dtype="str"))
     warehouse.execute(
         "create or replace temp table encounter_learners as "
@@ -169,8 +171,8 @@ def load_encounters(
     return Encounters(
         dict(contacts),
         dict(meetings),
-        _sizes(warehouse, fatigue.cohort_guard, zone, span, crowded),
-        _tries(warehouse, fatigue.item_guard, span),
+        _sizes(warehouse, fatigue.cohort_guard, zone, (first, end), crowded),
+        _tries(warehouse, fatigue.item_guard, first, ends),
         zone,
     )
 
@@ -199,14 +201,17 @@ def _sizes(
 
 
 def _tries(
-    warehouse: duckdb.DuckDBPyConnection, guard: ItemGuard, span: tuple[datetime, datetime]
+    warehouse: duckdb.DuckDBPyConnection,
+    guard: ItemGuard,
+    first: datetime,
+    ends: Sequence[datetime],
 ) -> list[ItemTry]:
-    first, end = span
     numbers = {
         "since": first - timedelta(hours=guard.hours),
-        "end": end,
+        "end": ends[-1],
         "missed": math.ceil(guard.share * guard.learners),
     }
+    rows = _of_items_found(frame(warehouse, TRIES, numbers), ends, guard)
     return [
         ItemTry(
             row.known_at.to_pydatetime(),
@@ -215,8 +220,49 @@ def _tries(
             row.learner_id,
             bool(row.is_missed),
         )
-        for row in rows_of(frame(warehouse, TRIES, numbers))
+        for row in rows_of(rows)
     ]
+
+
+def _of_items_found(
+    tries: pd.DataFrame, ends: Sequence[datetime], guard: ItemGuard
+) -> pd.DataFrame:
+    """All tries of the items that the guard finds at any of the ticks; about others it is silent.
+
+    It counts as :func:`tutorflow.decide.crowds.judge_item` does. Of an item that is found nothing
+    is left out: a part of its tries would have another share.
+    """
+    ticks, reach = np.array(ends, dtype="datetime64[us]"), timedelta(hours=guard.hours)
+    at = tries["known_at"].to_numpy().astype("datetime64[us]")
+    begin = np.searchsorted(ticks, at, side="right")
+    end = np.searchsorted(ticks, at + np.timedelta64(reach), side="left")
+    item = group_numbers(tries, ["course_id", "item_id"]).to_numpy()
+    who = group_numbers(tries, ["course_id", "item_id", "learner_id"]).to_numpy()
+    size, bad = len(ticks) + 1, tries["is_missed"].to_numpy(dtype="bool")
+    met_at, met = _ups_and_downs(item * size, who, begin, end)
+    missed_at, missed = _ups_and_downs((item * size)[bad], who[bad], begin[bad], end[bad])
+    moments = np.concatenate((met_at, missed_at))
+    order = np.argsort(moments, kind="stable")
+    moments = moments[order]
+    met = np.concatenate((met, 0 * missed))[order].cumsum()
+    missed = np.concatenate((0 * met_at, missed))[order].cumsum()
+    is_last = np.append(moments[1:] != moments[:-1], True)
+    is_found = is_last & (met >= guard.learners) & (missed >= guard.share * met)
+    return tries[np.isin(item, moments[is_found] // size)]
+
+
+def _ups_and_downs(
+    place: np.ndarray, who: np.ndarray, begin: np.ndarray, end: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(moments, +1 or -1): how many are there, if a row is there at the ticks in [begin, end).
+
+    ``place`` is where the ticks of a row's item begin. Who comes again before leaving is one.
+    """
+    left = pd.Series(end).groupby(who, sort=False).shift(fill_value=0).to_numpy()
+    begin = np.maximum(begin, left)
+    counts = begin < end
+    moments = np.concatenate(((place + begin)[counts], (place + end)[counts]))
+    return moments, np.repeat((1, -1), counts.sum())
 
 
 def item_finder(responses: pd.DataFrame) -> Callable[[str], str | None]:

@@ -254,7 +254,8 @@ def meet(
         warehouse,
         window.policy,
         settings.timezone,
-        (span.first, span.ends[-1]),
+        span.first,
+        span.ends,
         learners,
         crowded,
     )

@@ -92,9 +92,9 @@ def shorter_sessions(
     n = trailing_sum(ones, rows["known_at"], learner, pd.Timedelta(days=42), last=count)
     until = np.arange(1, len(rows) + 1)
     seconds = newest(rows["active_seconds"], until - n.to_numpy(dtype="int64"), until, count)
-    found = pd.DataFrame(seconds, index=rows.index)
-    lately = found.iloc[:, :last].median(axis=1, skipna=False)
-    usual = found.iloc[:, last:].median(axis=1, skipna=False)
+    # NaN where there are fewer sessions.
+    lately = pd.Series(np.median(seconds[:, :last], axis=1), index=rows.index)
+    usual = pd.Series(np.median(seconds[:, last:], axis=1), index=rows.index)
     observed = lately / usual.where(usual > 0)
     return Condition(
         rows,
