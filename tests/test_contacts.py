@@ -49,6 +49,7 @@ def load() -> Iterator[Load]:
         ) -> dict[str, pd.DataFrame]:
             _fill(warehouse, events, days, sessions)
             window = {"start": START, "end": END}
+            warehouse.execute("create or replace temp macro is_wanted(id) as true")
             warehouse.execute(CONTACTS, {**window, "lookback": LOOKBACK})
 
             def fetch(query: str, **more: object) -> pd.DataFrame:

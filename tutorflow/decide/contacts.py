@@ -27,7 +27,7 @@ CONTACTS = """
         event_type, occurred_at, known_at, due_at, self_report, text_flag, actor,
         case when json_valid(attributes) then attributes end as attributes
     from marts.events
-    where known_at < $end
+    where known_at < $end and is_wanted(learner_id)
         and (
             event_type = 'session_cancelled'
             or (

@@ -16,6 +16,9 @@ EPOCH = datetime(1970, 1, 1)
 # What has to happen how often in a row before a signal no longer stands, such as
 # ("unaided_correct", 2).
 RecoveryRule = tuple[str, int]
+# Recoveries that speak about one skill or item, and the one that speaks about one rule.
+OF_A_SUBJECT = ("unaided_correct", "submitted")
+OF_ITS_RULE = "items_without_signal"
 
 
 class Signal(NamedTuple):
@@ -95,9 +98,9 @@ class Evidence:
             self.recovered_at = event.at
 
     def _is_about(self, event: RecoveryEvent) -> bool:
-        if event.kind == "items_without_signal":
+        if event.kind == OF_ITS_RULE:
             return event.subject_id == self.signal.rule_id
-        if event.kind in ("unaided_correct", "submitted"):
+        if event.kind in OF_A_SUBJECT:
             return event.subject_id == self.signal.subject_id
         return True
 

@@ -7,6 +7,8 @@ silence (calendar, enrolments, assignments, low scores) hold every learner whose
 into the window. Nothing with ``known_at`` at or after ``end`` is read, with one exception that
 can only silence a signal, never raise one: the time at which a learner came back
 (``next_activity_at``) is an event's own time, not a whole day's.
+
+A long window may be read one group of learners at a time: then every frame holds that group alone.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 
 from tutorflow.decide.contacts import CONTACTS, OPENED_SESSIONS, load_contacts, manual_flags
@@ -271,6 +274,7 @@ ENROLMENTS = """
     from starts
     left join first_days using (learner_id, course_id)
     where starts.starts_at < $end and starts.starts_at >= $enrolled_since
+        and is_wanted(starts.learner_id)
     order by 1, 2
 """
 
@@ -290,7 +294,7 @@ ASSIGNMENTS = """
         ) as assignment_number
     from marts.events as due
     left join submitted using (learner_id, course_id, item_id)
-    where due.event_type = 'assignment_due' and due.known_at < $end
+    where due.event_type = 'assignment_due' and due.known_at < $end and is_wanted(due.learner_id)
     qualify due.known_at >= $start - $lookback
     order by learner_id, course_id, due_at, item_id
 """
@@ -303,6 +307,7 @@ LOW_SCORES = f"""
         from marts.events
         where event_type = 'assessment_scored' and score is not null
             and known_at >= $start - interval {CALENDAR_DAYS} day and known_at < $end
+            and is_wanted(learner_id)
     )
 
     select
@@ -406,6 +411,7 @@ def load_frames(
     core_skills: Collection[str] = (),
     flags: pd.DataFrame | None = None,
     waiting: Collection[str] | None = None,
+    calendar: pd.DataFrame | None = None,
 ) -> Frames:
     """Frames for the window ``[start, end)`` (naive UTC).
 
@@ -413,9 +419,10 @@ def load_frames(
     enrolments only those that started at or after ``enrolled_since`` are read. ``core_skills``
     are the skills the roster marks, ``flags`` the accepted rows of the inbox `manual_flags`.
     Responses, steps and sessions are of the learners of whom anything became known in the window
-    and of those with a signal that is ``waiting``; None: of all ``learners``.
+    and of those with a signal that is ``waiting``; None: of all ``learners``. With a ``calendar``
+    (of everybody: :func:`load_calendar`) every frame holds the ``learners`` alone.
     """
-    _register(warehouse, learners, roster_enrolments)
+    _register(warehouse, learners, roster_enrolments, is_group=calendar is not None)
     window = {"start": start, "end": end}
 
     def fetch(query: str, **more: object) -> pd.DataFrame:
@@ -436,6 +443,8 @@ def load_frames(
     warehouse.execute(CONTACTS, {**window, "lookback": LOOKBACK})
     contacts = load_contacts(fetch, responses, LOOKBACK)
     contacts["manual_flags"] = manual_flags(flags, start, end, LOOKBACK)
+    if calendar is not None:
+        contacts["manual_flags"] = _of(contacts["manual_flags"], learners or ())
     sessions, days = fetch(SESSIONS, lookback=LOOKBACK), fetch(DAYS)
     ends = day_ends(first_day, last_day, start, end, zone)
     if ends.empty:  # then the learners at hand are all that is needed
@@ -449,16 +458,16 @@ def load_frames(
             fetch, ends, start, LOOKBACK, OPENED_SESSIONS, contacts["messages"]
         )
     if waiting is not None:  # the scores are made of everybody's, signals are not
-        active = frame(warehouse, "select learner_id from decide_active")["learner_id"]
+        active = list(frame(warehouse, "select learner_id from decide_active")["learner_id"])
         sessions = _of(sessions, active)
         contacts["opened_sessions"] = _of(contacts["opened_sessions"], active)
     return Frames(
         responses=_with_item_means(responses, fetch(ITEMS)),
         steps=fetch(STEPS),
         learning_sessions=sessions,
-        calendar=_with_day_ends(
-            fetch(CALENDAR, first_day=first_day, last_day=last_day), pd.Timestamp(end), zone
-        ),
+        calendar=load_calendar(warehouse, start, end, zone)
+        if calendar is None
+        else _of(calendar, learners or ()),
         enrolments=fetch(ENROLMENTS, enrolled_since=enrolled_since),
         assignments=fetch(ASSIGNMENTS, lookback=LOOKBACK),
         low_scores=fetch(LOW_SCORES),
@@ -472,7 +481,16 @@ def load_frames(
     )
 
 
-def _of(rows: pd.DataFrame, learners: pd.Series) -> pd.DataFrame:
+def load_calendar(
+    warehouse: duckdb.DuckDBPyConnection, start: datetime, end: datetime, zone: str
+) -> pd.DataFrame:
+    """The calendar of everybody: its cohorts are whole, whoever it is used for."""
+    first_day, last_day = _days(start, end, zone)
+    days = frame(warehouse, CALENDAR, {"first_day": first_day, "last_day": last_day})
+    return _with_day_ends(days, pd.Timestamp(end), zone)
+
+
+def _of(rows: pd.DataFrame, learners: Collection[str]) -> pd.DataFrame:
     return rows[rows["learner_id"].isin(learners)].reset_index(drop=True)
 
 
@@ -488,6 +506,25 @@ def frame(
 def rows_of(rows: pd.DataFrame) -> Iterator[Any]:
     """The rows as named tuples (their fields are as untyped as the frame's columns)."""
     return rows.itertuples(index=False)
+
+
+def plain_rows(rows: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """The rows as tuples of plain Python values; None where a text or a time is missing.
+
+    Ten times as fast as :func:`rows_of`; equal texts are one object.
+    """
+    return zip(*(_plain_values(rows[name]) for name in rows), strict=True)
+
+
+def _plain_values(column: pd.Series) -> list[Any]:
+    if column.dtype.kind == "M":
+        moments: list[Any] = column.to_numpy().astype("datetime64[us]").tolist()
+        return moments
+    if column.dtype.kind in "biuf":
+        return column.tolist()
+    numbers, values = pd.factorize(column)
+    known = [*np.asarray(values, dtype="object").tolist(), None]
+    return [known[number] for number in numbers.tolist()]
 
 
 def day_end(dates: pd.Series, zone: str) -> pd.Series:
@@ -517,7 +554,10 @@ def _register(
     warehouse: duckdb.DuckDBPyConnection,
     learners: list[str] | None,
     roster_enrolments: pd.DataFrame,
+    is_group: bool,
 ) -> None:
+    wanted = "id in (select learner_id from decide_learners)" if is_group else "true"
+    warehouse.execute(f"create or replace temp macro is_wanted(id) as {wanted}")
     if learners is None:
         warehouse.execute(
             "create or replace temp table decide_learners as "

@@ -20,6 +20,7 @@ LEARNERS = f"""
     from marts.learner_days
     where first_activity_at < $end
         and first_activity_at >= $start - interval {SCORED_DAYS + 3} day
+        and is_wanted(learner_id)
     union
     select learner_id from decide_learners
 """

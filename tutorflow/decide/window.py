@@ -7,10 +7,9 @@ Signals are found in one pass over the window; only the fold over time goes tick
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -24,28 +23,28 @@ from tutorflow.decide.alerts import (
     Changes,
     Context,
     OpenState,
-    RecoveryEvent,
-    Signal,
-    TickInput,
     Watermark,
 )
 from tutorflow.decide.alerts import advance as advance_alerts
 from tutorflow.decide.candidates import build_candidates, fit
 from tutorflow.decide.crowds import note_tries
-from tutorflow.decide.encounters import Encounters, item_finder, load_encounters
+from tutorflow.decide.encounters import item_finder, load_encounters
 from tutorflow.decide.exposures import exposures_at
 from tutorflow.decide.flags import flags
 from tutorflow.decide.frames import Frames, frame, load_frames, rows_of
 from tutorflow.decide.good_news import Return, good_news, returns, with_returns
+from tutorflow.decide.inputs import Span as Span
+from tutorflow.decide.inputs import Window as Window
+from tutorflow.decide.inputs import facts_of, tick_inputs
 from tutorflow.decide.open_state import Opened
 from tutorflow.decide.outgoing import Outgoing
 from tutorflow.decide.rule import RULES
-from tutorflow.decide.signals import Findings, find
+from tutorflow.decide.signals import find
 from tutorflow.decide.states import Fact, Learner, standing_facts
-from tutorflow.decide.surroundings import FAR_PAST, Concerned, Surroundings, surroundings
+from tutorflow.decide.surroundings import FAR_PAST, Concerned, surroundings
 from tutorflow.policy import Policy, load_policy
 from tutorflow.publish import Candidates, last_committed_tick
-from tutorflow.publish.inbox import Inbox, open_inbox
+from tutorflow.publish.inbox import open_inbox
 from tutorflow.pull import source_watermarks
 from tutorflow.roster import Roster, core_skills_of, load_roster
 from tutorflow.settings import Settings
@@ -54,45 +53,6 @@ from tutorflow.warehouse import open_warehouse
 LATEST_LOOK_BACK = timedelta(days=60)  # how far back a late event can still be accounted for
 # index of the tick, what became known of learners in it, everything changed up to and with it
 OnTick = Callable[[int, list[Fact], Changes], None]
-
-
-@dataclass(frozen=True)
-class Span:
-    """Which ticks, and whose; times are naive UTC.
-
-    ``first`` is the start of the first tick, ``ends`` are the ends of the ticks; signals are looked
-    for from ``start`` on. ``learners``: those with news or an open alert, None for all. ``late``:
-    those with news from before the span; ``is_first``: no tick has been decided before it.
-    """
-
-    first: datetime
-    ends: list[datetime]
-    start: datetime
-    learners: list[str] | None
-    late: set[str]
-    is_first: bool
-    # whose signals wait, of whom the answers are read as well; None: everybody's are read
-    waiting: Collection[str] | None = None
-    inbox: Inbox = field(default_factory=lambda: Inbox({}, frozenset))  # what people wrote
-
-
-@dataclass(frozen=True)
-class Window:
-    """All that a span is decided from, next to the open state.
-
-    ``watermark`` says how far a rule may look at each of its ticks. ``judges_all``: the states of
-    all learners at hand are judged at its first tick, since the roster has changed.
-    """
-
-    span: Span
-    policy: Policy
-    frames: Frames
-    found: Findings
-    around: Surroundings
-    watermark: Watermark
-    late_horizon: timedelta
-    encounters: Encounters = field(default_factory=Encounters)
-    judges_all: bool = False
 
 
 def advance_window(
@@ -290,17 +250,15 @@ def _load_concerned(
 def decide_window(window: Window, opened: Opened, on_tick: OnTick) -> Changes:
     """Move ``opened`` over the ticks of the window, one by one; nothing is read or written."""
     span, around, policy, tracker = window.span, window.around, window.policy, opened.tracker
-    inputs = _tick_inputs(window, opened.state)
-    prior, facts = _facts(
-        window.frames, span.ends, span.first, None if span.is_first else span.late
-    )
+    met = window.encounters
+    inputs = tick_inputs(window, opened.state)
+    prior, facts = facts_of(window.frames, span)
     facts = [
         [fact for fact in news if around.is_in_pilot(fact.learner_id, fact.course_id, fact.at)]
         for news in facts
     ]
     for fact in prior:
         tracker.learn(fact)
-    met = window.encounters
     context = Context(
         around.coach_of,
         around.is_out_of_scope,
@@ -433,169 +391,6 @@ def _course_ends(warehouse: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
     courses = frame(warehouse, "select course_id, ends_at from marts.courses")
     known = courses[courses["ends_at"].notna()]
     return {row.course_id: row.ends_at.to_pydatetime() for row in rows_of(known)}
-
-
-def _tick_inputs(window: Window, state: OpenState) -> list[TickInput]:
-    """Give each signal and each recovery to the tick that decides it."""
-    found, policy = window.found, window.policy
-    ends, first, late = window.span.ends, window.span.first, window.span.late
-    inputs = [TickInput(end) for end in ends]
-    held = {hold.signal_id for hold in state.holds.values()}
-    delayed: list[tuple[Signal, int]] = []
-    outside_pilot: Counter[int] = Counter()
-    effective = datetime.combine(policy.effective_from, datetime.min.time())
-    unknown = found.signals[~found.signals["signal_id"].isin(list(state.recorded))]
-    for row in rows_of(unknown[unknown["fired_at"] >= effective]):
-        signal = Signal(**{**row._asdict(), "fired_at": row.fired_at.to_pydatetime()})
-        index = bisect_right(ends, signal.fired_at)
-        if not signal.is_urgent and not window.around.is_in_pilot(
-            signal.learner_id, signal.course_id, signal.fired_at
-        ):
-            if signal.fired_at >= (ends[index - 1] if index else first):
-                outside_pilot[index] += 1
-            continue
-        if signal.is_urgent or not RULES[signal.rule_id].is_absence:
-            inputs[index].signals.append(signal)
-            continue
-        if window.watermark(signal.rule_id, signal.course_id, ends[index]) is None:
-            continue  # no source tells of this on the course: the rule sleeps there
-        decided = _reached(signal, index, ends, window.watermark)
-        if decided != index:
-            if signal.signal_id in held:
-                state.late[signal.signal_id] = signal
-            else:
-                inputs[index].held.append(signal)
-        if decided is not None:
-            inputs[decided].signals.append(signal)
-            if decided != index:
-                delayed.append((signal, decided))
-    concerned = {*found.signals["learner_id"], *(key[0] for key in state.alerts)}
-    concerned |= {hold.learner_id for hold in state.holds.values()}
-    recoveries = found.recoveries
-    # What happened before the first tick has been heard, but for late events and held signals.
-    again = late | {hold.learner_id for hold in state.holds.values()}
-    is_new = (recoveries["at"] >= first) | recoveries["learner_id"].isin(list(again))
-    heard = recoveries[is_new & recoveries["learner_id"].isin(list(concerned))]
-    waiting: dict[str, list[tuple[Signal, int]]] = defaultdict(list)
-    for signal, decided in delayed:
-        waiting[signal.learner_id].append((signal, decided))
-    for row in rows_of(heard):
-        event = RecoveryEvent(
-            row.kind,
-            row.learner_id,
-            row.course_id,
-            None if pd.isna(row.subject_id) else row.subject_id,
-            int(row.run),
-            row.since.to_pydatetime(),
-            row.at.to_pydatetime(),
-        )
-        inputs[bisect_right(ends, event.at)].recoveries.append(event)
-        # A signal that had to wait for its feed hears what happened meanwhile.
-        for signal, decided in waiting.get(event.learner_id, ()):
-            if signal.fired_at <= event.at < inputs[decided - 1].as_of:
-                inputs[decided].recoveries.append(event)
-    if window.around.has_pauses:
-        for event in _returns(window.frames.days, concerned, again, first):
-            if event.at < ends[-1]:
-                inputs[bisect_right(ends, event.at)].recoveries.append(event)
-    for one in window.encounters.tries:
-        if one.at >= first:
-            inputs[bisect_right(ends, one.at)].tries.append(one)
-    unsupported = _unsupported(found, state, policy, late, first)
-    inputs[0] = replace(inputs[0], unsupported=unsupported)
-    return [replace(tick, outside_pilot=outside_pilot[index]) for index, tick in enumerate(inputs)]
-
-
-def _returns(
-    days: pd.DataFrame, learners: Collection[str], again: Collection[str], first: datetime
-) -> Iterator[RecoveryEvent]:
-    """Any activity of these learners: who was silent through a pause has come back."""
-    at = days["first_activity_at"].where(days["time_precision"] != "day", days["known_at"])
-    is_new = (at >= first) | days["learner_id"].isin(list(again))
-    rows = days.assign(at=at)[is_new & days["learner_id"].isin(list(learners))]
-    for row in rows_of(rows):
-        moment = row.at.to_pydatetime()
-        yield RecoveryEvent("returned", row.learner_id, row.course_id, None, 1, moment, moment)
-
-
-def _reached(signal: Signal, index: int, ends: list[datetime], watermark: Watermark) -> int | None:
-    """The first tick, from ``index`` on, at which the feeds have come as far as the signal."""
-    for later in range(index, len(ends)):
-        until = watermark(signal.rule_id, signal.course_id, ends[later])
-        if until is not None and until >= signal.fired_at:
-            return later
-    return None
-
-
-def _unsupported(
-    found: Findings, state: OpenState, policy: Policy, late: set[str], first: datetime
-) -> frozenset[str]:
-    """Signals on alerts or held that late events have undone: fired before, not found any more."""
-    if not late:
-        return frozenset()
-    start = found.start.to_pydatetime()
-    ids = set(found.signals["signal_id"])
-    waiting = {
-        signal_id
-        for signal_id, evidence in state.waiting.items()
-        if evidence.signal.learner_id in late
-        and start <= evidence.signal.fired_at < first
-        and signal_id not in ids
-    }
-    return frozenset(waiting) | frozenset(
-        evidence.signal.signal_id
-        for alert in state.alerts.values()
-        if alert.key[0] in late
-        and alert.status != "closed"
-        and alert.policy_version == policy.fingerprint
-        for evidence in alert.evidence
-        if start <= evidence.signal.fired_at < first and evidence.signal.signal_id not in ids
-    )
-
-
-def _facts(
-    frames: Frames, ends: list[datetime], first: datetime, late: set[str] | None
-) -> tuple[list[Fact], list[list[Fact]]]:
-    """What was known of learners before the window, and what becomes known at each tick.
-
-    What was before but landed only now (``late`` learners; None: everybody) counts as news.
-    """
-    days = frames.days
-    whole_day = days["time_precision"] == "day"
-    rows = pd.concat(
-        [
-            frames.answer_facts.rename(columns={"known_at": "at"}),
-            days.assign(at=days["known_at"].where(whole_day, days["first_activity_at"])),
-            frames.enrolments.rename(columns={"starts_at": "at"}),
-        ],
-        ignore_index=True,
-    ).sort_values(["at", "learner_id", "course_id"], kind="stable")
-    is_late = True if late is None else rows["learner_id"].isin(list(late))
-    rows["is_news"] = (rows["at"] >= first) | is_late
-    # Of what was before, the last word on each learner is enough.
-    is_before = rows["at"] < first
-    last = rows[is_before].groupby(["learner_id", "course_id"], as_index=False).last()
-    prior = [_fact(row) for row in rows_of(last[~last["is_news"].astype(bool)])]
-    news: list[list[Fact]] = [[] for _ in ends]
-    fresh = pd.concat([last[last["is_news"].astype(bool)], rows[~is_before]])
-    for row in rows_of(fresh[fresh["at"] < ends[-1]]):
-        fact = _fact(row)
-        news[bisect_right(ends, fact.at)].append(fact)
-    return prior, news
-
-
-def _fact(row: Any) -> Fact:
-    def known(value: Any, kind: type) -> Any:
-        return None if pd.isna(value) else kind(value)
-
-    return Fact(
-        row.at.to_pydatetime(),
-        row.learner_id,
-        row.course_id,
-        known(row.response_number, int),
-        known(row.accuracy_of_last_20, float),
-        known(row.active_days, int),
-    )
 
 
 def _note_moments(
