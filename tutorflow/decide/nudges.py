@@ -15,14 +15,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-import pandas as pd
-
 from tutorflow.decide.alerts import LAYERS, Alert, Key, OpenState, Signal
 from tutorflow.decide.ids import content_id, fraction
 from tutorflow.decide.names import name_of
 from tutorflow.decide.states import Learner, Spell
 from tutorflow.policy.nudges import Nudge, NudgeLibrary, NudgeVariant, QuietHours, filled
-from tutorflow.publish import read_table
+from tutorflow.publish import read_records
 from tutorflow.settings import Settings
 
 Row = dict[str, Any]
@@ -95,8 +93,7 @@ class Desk:
 
     def load(self, settings: Settings, first: datetime) -> None:
         """Take up what was waiting at ``first``, the start of the first tick to decide."""
-        rows = read_table(settings, "nudges_outbox", {"status": list(WAITING)})
-        for row in _records(rows):
+        for row in read_records(settings, "nudges_outbox", {"status": list(WAITING)}):
             self.waiting[row["nudge_row_id"]] = row
             self.given[row["learner_id"]][row["nudge_row_id"]] = row
 
@@ -105,12 +102,12 @@ class Desk:
         ids = sorted(learners)
         for begin in range(0, len(ids), IDS_AT_ONCE):
             some = ids[begin : begin + IDS_AT_ONCE]
-            rows = read_table(
+            rows = read_records(
                 settings,
                 "nudges_outbox",
                 lambda t, some=some: t.c.learner_id.in_(some) & (t.c.send_after >= first - MEMORY),
             )
-            for row in _records(rows):
+            for row in rows:
                 self.given[row["learner_id"]][row["nudge_row_id"]] = row
 
     def advance(
@@ -351,17 +348,3 @@ def _is_quiet(at: time, quiet: QuietHours) -> bool:
 
 def _local_date(at: datetime, zone: ZoneInfo) -> date:
     return at.replace(tzinfo=UTC).astimezone(zone).date()
-
-
-def _records(rows: pd.DataFrame) -> list[Row]:
-    return [
-        {
-            str(name): None
-            if pd.isna(value)
-            else value.to_pydatetime()
-            if isinstance(value, pd.Timestamp)
-            else value
-            for name, value in record.items()
-        }
-        for record in rows.to_dict("records")
-    ]

@@ -8,20 +8,22 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 
 from tutorflow.decide.alerts import Alert, Evidence, Hold, OpenState, Signal, delivered_today
 from tutorflow.decide.crowds import Finding
+from tutorflow.decide.episodes import LAYERS
+from tutorflow.decide.frames import rows_of
 from tutorflow.decide.said import Consent
 from tutorflow.decide.states import Spell, StateTracker
 from tutorflow.decide.working_time import Coach
 from tutorflow.policy.model import Policy
-from tutorflow.publish import read_table
+from tutorflow.publish import read_records, read_table
 from tutorflow.publish.inbox import accepted
 from tutorflow.settings import Settings
 
 MEMORY = timedelta(days=29)  # longest cooldown (28 days) and re-open grace (14 days) allowed
+OF_TODAY = timedelta(days=2)  # what was delivered on the day of a tick, in any time zone
 IDS_AT_ONCE = 5_000
 
 
@@ -43,8 +45,7 @@ class Opened:
 
     def remember_signals(self, settings: Settings, start: datetime) -> None:
         """Know which signals of the window have been decided already."""
-        rows = read_table(settings, "signals", lambda t: t.c.fired_at >= start)
-        for row in _records(rows[["signal_id", "recorded_at"]]):
+        for row in read_records(settings, "signals", lambda t: t.c.fired_at >= start):
             self.state.recorded[row["signal_id"]] = row["recorded_at"]
 
     def remember_fired(
@@ -56,10 +57,10 @@ class Opened:
     ) -> None:
         """Who fired which rule lately, as far back as the cohort guard looks."""
         since = first - timedelta(hours=policy.fatigue.cohort_guard.hours)
-        rows = read_table(
+        rows = read_records(
             settings, "signals", lambda t: sa.and_(t.c.fired_at > since, t.c.alert_tier >= 2)
         )
-        for signal in map(_signal, _records(rows)):
+        for signal in map(_signal, rows):
             who, course, at = signal.learner_id, signal.course_id, signal.fired_at
             if not signal.can_flood or is_out_of_scope(who, course, at) is not None:
                 continue
@@ -74,12 +75,12 @@ class Opened:
         learners = sorted({learner for learner, _ in wanted if learner is not None})
         courses = sorted({course for learner, course in wanted if learner is None and course})
         if (None, None) in wanted:
-            _add_spells(self.tracker, read_table(settings, "learner_states", {"until": None}))
+            _add_spells(self.tracker, read_records(settings, "learner_states", {"until": None}))
             return
         self.load_spells(settings, learners)
         if courses:
             where = {"course_id": courses, "until": None}
-            _add_spells(self.tracker, read_table(settings, "learner_states", where))
+            _add_spells(self.tracker, read_records(settings, "learner_states", where))
 
     def load_spells(self, settings: Settings, learners: Iterable[str]) -> None:
         """The current state of the learners that may be judged in this window."""
@@ -88,39 +89,41 @@ class Opened:
             some = ids[begin : begin + IDS_AT_ONCE]
             _add_spells(
                 self.tracker,
-                read_table(settings, "learner_states", {"learner_id": some, "until": None}),
+                read_records(settings, "learner_states", {"learner_id": some, "until": None}),
             )
 
 
 def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
     """What is open at ``first`` (naive UTC), the start of the first tick to decide."""
-    alerts = read_table(
+    alerts = read_records(
         settings,
         "alerts",
         lambda t: sa.or_(t.c.status != "closed", t.c.closed_at >= first - MEMORY),
     )
-    last = alerts.sort_values("opened_at").drop_duplicates(
-        ["learner_id", "course_id", "layer"], keep="last"
-    )
+    alerts.sort(key=lambda row: row["opened_at"])
+    last = {(row["learner_id"], row["course_id"], row["layer"]): row for row in alerts}
     # Of what is closed for good, that it was there is enough.
-    grace = timedelta(hours=policy.reopen_grace_hours)
-    may_change = (last["status"] != "closed") | (last["closed_at"] >= first - grace)
-    evidence = _evidence_of(settings, last.loc[may_change, "alert_id"], policy)
+    over = first - timedelta(hours=policy.reopen_grace_hours)
+    may_change = [
+        row["alert_id"]
+        for row in last.values()
+        if row["status"] != "closed" or row["closed_at"] >= over
+    ]
+    evidence = _evidence_of(settings, may_change, policy)
     state = OpenState()
-    for row in _records(last):
-        alert = _alert(row, evidence.get(row["alert_id"], []))
-        state.alerts[alert.key] = alert
-    for row in _records(read_table(settings, "suppressions", {"released_at": None})):
+    for key, row in last.items():
+        state.alerts[key] = _alert(row, evidence.get(row["alert_id"], []))
+    for row in read_records(settings, "suppressions", {"released_at": None}):
         hold = Hold(**row)
         state.holds[hold.suppression_id] = hold
     _load_waiting(settings, state, policy)
     _load_consents(settings, state)
-    for row in _records(read_table(settings, "item_findings", {"until": None})):
+    for row in read_records(settings, "item_findings", {"until": None}):
         finding = Finding(**row)
         state.findings[finding.course_id, finding.item_id] = finding
     tracker = StateTracker(policy)
     dwell = timedelta(hours=policy.states.dwell_hours)
-    spells = read_table(
+    spells = read_records(
         settings,
         "learner_states",
         lambda t: sa.and_(
@@ -141,7 +144,7 @@ def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
         tracker,
         learners,
         watermark,
-        _records(read_table(settings, "alerts", lambda t: t.c.delivered_at > first - MEMORY)),
+        read_records(settings, "alerts", lambda t: t.c.delivered_at > first - OF_TODAY),
         {who[0] for who in tracker.spells},
         roster_version,
     )
@@ -149,10 +152,11 @@ def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
 
 def _recovering_until(state: OpenState, who: tuple[str, str], policy: Policy, spell: Spell) -> Any:
     lasts = timedelta(hours=policy.states.recovering_hours)
+    alerts = [state.alerts.get((*who, layer)) for layer in LAYERS]
     closed = [
         alert.closed_at + lasts
-        for key, alert in state.alerts.items()
-        if key[:2] == who and alert.closed_at is not None and alert.close_reason == "recovered"
+        for alert in alerts
+        if alert and alert.closed_at is not None and alert.close_reason == "recovered"
     ]
     return max(closed, default=spell.since + lasts)
 
@@ -200,9 +204,10 @@ def _evidence_of(
     found: dict[str, list[Evidence]] = {}
     for begin in range(0, len(ids), IDS_AT_ONCE):
         some = ids[begin : begin + IDS_AT_ONCE]
-        evidence = read_table(settings, "alert_evidence", {"alert_id": some})
-        signals = _signals(settings, evidence["signal_id"])
-        for row in _records(evidence.sort_values(["fired_at", "signal_id"])):
+        evidence = read_records(settings, "alert_evidence", {"alert_id": some})
+        evidence.sort(key=lambda row: (row["fired_at"], row["signal_id"]))
+        signals = _signals(settings, [row["signal_id"] for row in evidence])
+        for row in evidence:
             signal = signals[row["signal_id"]]
             recovery = _recovery(row, signal, policy)
             found.setdefault(row["alert_id"], []).append(
@@ -237,7 +242,7 @@ def _signal_rows(settings: Settings, signal_ids: Iterable[str]) -> Iterator[dict
     ids = sorted(set(signal_ids))
     for begin in range(0, len(ids), IDS_AT_ONCE):
         some = ids[begin : begin + IDS_AT_ONCE]
-        yield from _records(read_table(settings, "signals", {"signal_id": some}))
+        yield from read_records(settings, "signals", {"signal_id": some})
 
 
 def _load_waiting(settings: Settings, state: OpenState, policy: Policy) -> None:
@@ -251,21 +256,15 @@ def _load_waiting(settings: Settings, state: OpenState, policy: Policy) -> None:
 
 def _load_consents(settings: Settings, state: OpenState) -> None:
     taken = read_table(settings, "inbox_taken", {"inbox": "consent_changes"})
-    for row in _records(accepted(taken, "consent_changes")):
+    for row in rows_of(accepted(taken, "consent_changes")):
+        at = row.at.to_pydatetime()
         state.hear_consent(
-            Consent(
-                row["row_id"],
-                row["at"],
-                row["who"],
-                row["learner_id"],
-                row["purpose"],
-                row["is_granted"],
-            )
+            Consent(row.row_id, at, row.who, row.learner_id, row.purpose, row.is_granted)
         )
 
 
-def _add_spells(tracker: StateTracker, rows: pd.DataFrame) -> None:
-    for row in _records(rows):
+def _add_spells(tracker: StateTracker, rows: Iterable[Mapping[str, Any]]) -> None:
+    for row in rows:
         who = (row["learner_id"], row["course_id"])
         if who not in tracker.spells:
             tracker.spells[who] = Spell(row["state"], row["since"], row["reason"])
@@ -273,29 +272,13 @@ def _add_spells(tracker: StateTracker, rows: pd.DataFrame) -> None:
 
 def _last_tick(settings: Settings) -> tuple[datetime | None, str | None]:
     """(how far all sources were complete, roster in force) at the last committed tick."""
-    log = read_table(
+    log = read_records(
         settings,
         "tick_log",
         lambda t: t.c.as_of == sa.select(sa.func.max(t.c.as_of)).scalar_subquery(),
     )
-    if log.empty:
+    if not log:
         return None, None
-    (row,) = _records(log)
+    (row,) = log
     times = [datetime.fromisoformat(text) for text in json.loads(row["watermarks"]).values()]
     return (min(times) if times else None), row["roster_version"]
-
-
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Plain Python values: datetimes instead of Timestamps, None instead of NaN and NaT."""
-    records: list[Any] = rows.to_dict("records")
-    return [{name: _plain(value) for name, value in record.items()} for record in records]
-
-
-def _plain(value: Any) -> Any:
-    if value is None or value is pd.NaT or value is pd.NA:
-        return None
-    if isinstance(value, pd.Timestamp):
-        return value.to_pydatetime()
-    if isinstance(value, float) and value != value:
-        return None
-    return value

@@ -104,10 +104,12 @@ def advance_window(
         moments: dict[tuple[str, str], pd.Timestamp] = {}
         exposures: list[Any] = []
         returned: list[Return] = []
+        begun = frames.enrolments[frames.enrolments["starts_at"] >= start]
         concerned = {
             *(span.learners or ()),
             *window.found.signals["learner_id"],
-            *frames.enrolments["learner_id"],
+            *begun["learner_id"],
+            *(learner for learner, _ in opened.tracker.spells),
         }
         told = good_news(frames, policy, start, ends[-1], around.titles, around.is_out_of_scope)
         outgoing = Outgoing(settings, policy, roster, around, opened, first, concerned, told)

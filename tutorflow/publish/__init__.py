@@ -12,7 +12,7 @@ from tutorflow.publish.publisher import (
 )
 from tutorflow.publish.queue import queue, render_queue
 from tutorflow.publish.status import Status, read_status
-from tutorflow.publish.tables import read_table
+from tutorflow.publish.tables import read_records, read_table
 from tutorflow.publish.verdict import CheckResult, Verdict
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "misfits",
     "publish",
     "queue",
+    "read_records",
     "read_status",
     "read_table",
     "record_run",

@@ -41,7 +41,9 @@ class UtcTimestamp(sa.types.TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
         """The value as frames hold it: naive UTC."""
-        return value if value is None else to_aware_utc(value).replace(tzinfo=None)
+        if value is None or value.tzinfo is None:
+            return value
+        return to_aware_utc(value).replace(tzinfo=None)
 
 
 # JSON is text on SQLite, whose own JSON type would parse and re-print every value on the way.

@@ -1,6 +1,6 @@
 """Rows into and out of the published tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,18 +69,24 @@ def read_table(settings: Settings, name: str, where: Condition | None = None) ->
         return select_rows(connection, name, where)
 
 
+def read_records(
+    settings: Settings, name: str, where: Condition | None = None
+) -> list[dict[str, Any]]:
+    """As `read_table`, row by row and in plain Python values; None where nothing is known."""
+    if not exists(settings):
+        return []
+    columns = list(contract.table(name).columns)
+    with reading(settings) as connection:
+        rows = _select(connection, name, where)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
 def select_rows(
     connection: sa.Connection, name: str, where: Condition | None = None
 ) -> pd.DataFrame:
     """As `read_table`, in a transaction that is already open."""
     spec = contract.table(name)
-    if not sa.inspect(connection).has_table(name):
-        return spec.empty_frame()
-    source = contract.metadata().tables[name]
-    query = sa.select(*(_as_read(spec, source.c[column]) for column in spec.columns))
-    if where is not None:
-        query = query.where(_condition(source, where))
-    rows = connection.execute(query.order_by(*(source.c[column] for column in spec.key))).all()
+    rows = _select(connection, name, where)
     if not rows:
         return spec.empty_frame()
     columns = zip(*rows, strict=True)
@@ -90,6 +96,17 @@ def select_rows(
             for column, values in zip(spec.columns.values(), columns, strict=True)
         }
     )
+
+
+def _select(connection: sa.Connection, name: str, where: Condition | None) -> Sequence[Any]:
+    spec = contract.table(name)
+    if not sa.inspect(connection).has_table(name):
+        return []
+    source = contract.metadata().tables[name]
+    query = sa.select(*(_as_read(spec, source.c[column]) for column in spec.columns))
+    if where is not None:
+        query = query.where(_condition(source, where))
+    return connection.execute(query.order_by(*(source.c[column] for column in spec.key))).all()
 
 
 def _as_read(spec: contract.Table, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
