@@ -69,28 +69,39 @@ APPOINTMENTS = """
             coalesce(due_at, occurred_at) as about
         from decide_contacts
         where event_type in ('session_attended', 'session_cancelled')
+    ),
+
+    what_came as (
+        select scheduled.event_id, others.event_type, others.occurred_at
+        from scheduled
+        inner join others using (learner_id, course_id, session_id)
+        union all
+        select scheduled.event_id, others.event_type, others.occurred_at
+        from scheduled
+        inner join others using (learner_id, course_id)
+        where scheduled.session_id is null
+            and others.about between scheduled.starts_at - interval 12 hour
+                and scheduled.starts_at + interval 12 hour
+        union all
+        select scheduled.event_id, others.event_type, others.occurred_at
+        from scheduled
+        inner join others using (learner_id, course_id)
+        where scheduled.session_id is not null and others.session_id is null
+            and others.about between scheduled.starts_at - interval 12 hour
+                and scheduled.starts_at + interval 12 hour
     )
 
     select
         scheduled.event_id, scheduled.learner_id, scheduled.course_id, scheduled.starts_at,
         scheduled.known_at,
-        min(others.occurred_at) filter (others.event_type = 'session_attended') as attended_at,
+        min(what_came.occurred_at) filter (what_came.event_type = 'session_attended')
+            as attended_at,
         least(
-            min(others.occurred_at) filter (others.event_type = 'session_cancelled'),
+            min(what_came.occurred_at) filter (what_came.event_type = 'session_cancelled'),
             min(scheduled.moved_at)
         ) as called_off_at
     from scheduled
-    left join others
-        on others.learner_id = scheduled.learner_id
-        and others.course_id = scheduled.course_id
-        and (
-            others.session_id = scheduled.session_id
-            or (
-                (others.session_id is null or scheduled.session_id is null)
-                and others.about between scheduled.starts_at - interval 12 hour
-                    and scheduled.starts_at + interval 12 hour
-            )
-        )
+    left join what_came using (event_id)
     group by all
     order by learner_id, course_id, known_at, event_id
 """

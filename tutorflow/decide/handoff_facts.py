@@ -98,18 +98,15 @@ DONE = """
         on events.learner_id = cast(asked.learner_id as uuid)
         and events.course_id = asked.course_id
         and events.known_at < asked.written_at
-    where (
-            events.occurred_at >= asked.written_at - $recent
-            and events.event_type in
-                ('hint_requested', 'explanation_viewed', 'difficulty_changed', 'message_sent')
+    where events.event_type in (
+            'hint_requested', 'explanation_viewed', 'difficulty_changed', 'message_sent',
+            'session_attended'
         )
-        or (
-            events.occurred_at >= asked.written_at - $memory
-            and (
-                events.event_type = 'session_attended'
-                or (events.event_type = 'message_sent' and events.actor = 'coach')
-            )
-        )
+        and events.occurred_at >= asked.written_at - case
+            when events.event_type = 'session_attended' then $memory
+            when events.event_type = 'message_sent' and events.actor = 'coach' then $memory
+            else $recent
+        end
     order by asked.alert_id, events.occurred_at, events.event_id
 """
 
