@@ -15,6 +15,7 @@ from tutorflow.settings import Settings, load_settings
 from tutorflow.simulate.bulk import write_bulk
 
 HOUR = timedelta(hours=1)
+EVENTS_PER_WEEK = 140  # of a learner of the simulated programme
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,15 @@ class History:
 
 
 def write_history(home: Path, events: int, learners: int, active: int) -> History:
-    """Simulate `events` events of `learners`, of whom `active` are active in the hour after."""
-    report = write_bulk(home, events, learners=learners, last_hour_learners=active)
+    """Simulate `events` events of `learners`, of whom `active` are active in the hour after.
+
+    They lie as close together as in the simulated programme, so that most learners are at work: in a
+    programme that everybody has left, an hour would be about alerts of silence.
+    """
+    weeks = max(2, round(events / learners / EVENTS_PER_WEEK))
+    report = write_bulk(
+        home, events, learners=learners, hours=weeks * 168, last_hour_learners=active
+    )
     return History(home, events, learners, active, report.ends_at, report.last_hour)
 
 
