@@ -37,8 +37,8 @@ class History:
 def write_history(home: Path, events: int, learners: int, active: int) -> History:
     """Simulate `events` events of `learners`, of whom `active` are active in the hour after.
 
-    They lie as close together as in the simulated programme, so that most learners are at work: in a
-    programme that everybody has left, an hour would be about alerts of silence.
+    They lie as close together as in the simulated programme, so that most learners are at work: in
+    a programme that everybody has left, an hour would be about alerts of silence.
     """
     weeks = max(2, round(events / learners / EVENTS_PER_WEEK))
     report = write_bulk(
