@@ -316,7 +316,8 @@ def tune(
 ) -> None:
     """Propose changes of thresholds, with what they would have done; nothing is applied.
 
-    A person reads, tries (`tutorflow rehearse`) and accepts them.
+    The rule that is surest to be wrong comes first; one that no step improves is to be switched
+    off. A person reads, tries (`tutorflow rehearse`) and accepts them.
 
     **Example:** `tutorflow tune --out tuning.diff`, then `patch policy.yml tuning.diff`
     """

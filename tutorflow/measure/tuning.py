@@ -3,14 +3,13 @@
 A rule that is often judged wrong, or whose trouble mostly goes away by itself, is tried one step
 stricter; one that came nearest to many missed learners, one step looser. Each step is tried on the
 marts: the rule is evaluated again over the past weeks, and every signal gets the label of its
-learner's longest outcome window. Nothing is ever applied; `tutorflow rehearse` shows the alerts
-that a changed policy would have led to.
+learner's longest outcome window. Where no step makes a rule right more often, the proposal is to
+switch it off. Nothing is ever applied; `tutorflow rehearse` shows the alerts that a changed policy
+would have led to.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,20 +26,32 @@ from tutorflow.errors import TutorflowError
 from tutorflow.hours import to_naive_utc
 from tutorflow.measure.estimates import share_interval
 from tutorflow.measure.outcomes import label_spans, span_frame
+from tutorflow.measure.policy_diffs import Key, number_changed, switched_off
 from tutorflow.measure.quality import REAL_TROUBLE
 from tutorflow.policy import Policy, load_policy
-from tutorflow.policy.model import Level, Tuning, default_policy_path
+from tutorflow.policy.model import Level, Tuning
 from tutorflow.publish import last_committed_tick, read_table
 from tutorflow.roster import Roster, core_skills_of, load_roster
 from tutorflow.settings import Settings
 from tutorflow.warehouse import open_warehouse
-from tutorflow.yaml_lines import load_yaml
 
 TRIED_OVER = timedelta(days=28)
 JUST_AFTER = timedelta(microseconds=1)
 MOST_MORE = 1.5  # a looser threshold may cost at most so many times the signals
 LEAST_PRECISION_LOST = 0.05
-Key = tuple[str, int, str]  # rule, position of the level, parameter
+ENABLED = "enabled"  # the parameter of a proposal to switch a rule off
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a rule asks for: to fire less rather than more often, and why.
+
+    `right_at_most`: the upper end of its precision, where all of that lies below the line.
+    """
+
+    is_stricter: bool
+    reason: str
+    right_at_most: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,10 @@ class Effect:
 
 @dataclass(frozen=True)
 class Proposal:
-    """One threshold to change: why, what it does, and the change as a diff of the policy file."""
+    """One threshold to change, or a rule to switch off (`parameter` is ENABLED, `new` is 0).
+
+    Why, what it does, and the change as a diff of the policy file.
+    """
 
     rule: str
     parameter: str
@@ -84,15 +98,20 @@ class Proposal:
 
     def as_text(self) -> str:
         """The proposal as a person reads it."""
+        now = f"  now:  {self.before.in_words()}\n"
+        if self.parameter == ENABLED:
+            tried = "No step of its numbers makes it right more often."
+            return f"{self.rule}: switch it off. {self.reason} {tried}\n{now}\n{self.diff}"
         return (
-            f"{self.rule}: {self.parameter} {self.old:g} -> {self.new:g}. {self.reason}\n"
-            f"  now:  {self.before.in_words()}\n"
+            f"{self.rule}: {self.parameter} {self.old:g} -> {self.new:g}. {self.reason}\n{now}"
             f"  then: {self.after.in_words()}\n\n{self.diff}"
         )
 
 
 def proposals(settings: Settings) -> list[Proposal]:
-    """The proposals for the policy in force, by rule; empty when nothing asks for a change.
+    """The proposals for the policy in force, the rule that is surest to be wrong first.
+
+    Empty when nothing asks for a change.
 
     Raises TutorflowError before the first publish.
     """
@@ -112,42 +131,37 @@ def proposals(settings: Settings) -> list[Proposal]:
         roster = load_roster(settings)
         frames = _frames(warehouse, settings, roster, end)
         trial = Trial(warehouse, frames, policy, missed, end - TRIED_OVER, end)
-        found = [
-            trial.best(settings, name, is_stricter, reason)
-            for name, (is_stricter, reason) in wanted.items()
-        ]
+        found = [trial.best(settings, name, asked) for name, asked in wanted.items()]
     return [proposal for proposal in found if proposal is not None]
 
 
-def asked_for(quality: pd.DataFrame, limits: Tuning) -> dict[str, tuple[bool, str]]:
-    """rule -> (stricter rather than looser, the reason) for every rule that asks for a change."""
-    wanted: dict[str, tuple[bool, str]] = {}
-    for row in rows_of(quality):
-        if row.verdict_count >= limits.judged and row.verdict_precision_high < limits.precision:
-            wanted[row.rule_id] = (
-                True,
-                f"Coaches found {row.verdict_precision:.0%} of {row.verdict_count} alerts right.",
-            )
-        elif (
-            row.verdict_count >= limits.judged
-            and row.not_actionable_share > limits.not_actionable_share
-        ):
-            wanted[row.rule_id] = (
-                True,
-                f"{row.not_actionable_share:.0%} of {row.verdict_count} alerts left nothing to do.",
-            )
-        elif row.outcome_count >= limits.judged and row.outcome_precision_high < limits.precision:
-            wanted[row.rule_id] = (
-                True,
-                f"{1 - row.outcome_precision:.0%} of {row.outcome_count} learners resumed by "
-                "themselves.",
-            )
-        elif row.missed_count >= limits.missed_learners:
-            wanted[row.rule_id] = (
-                False,
-                f"It came nearest to {row.missed_count} learners whom no alert preceded.",
-            )
-    return wanted
+def asked_for(quality: pd.DataFrame, limits: Tuning) -> dict[str, Asked]:
+    """What every rule that asks for a change asks for; the surest to be wrong first."""
+    found = {row.rule_id: _asked(row, limits) for row in rows_of(quality)}
+    wanted = [(name, asked) for name, asked in found.items() if asked is not None]
+    return dict(sorted(wanted, key=lambda one: (_or_one(one[1].right_at_most), one[0])))
+
+
+def _or_one(share: float | None) -> float:
+    return 1.0 if share is None else share
+
+
+def _asked(row: Any, limits: Tuning) -> Asked | None:
+    by_verdict, by_outcome = row.verdict_count, row.outcome_count
+    if by_verdict >= limits.judged and row.verdict_precision_high < limits.precision:
+        reason = f"Coaches found {row.verdict_precision:.0%} of {by_verdict} alerts right."
+        return Asked(True, reason, row.verdict_precision_high)
+    if by_verdict >= limits.judged and row.not_actionable_share > limits.not_actionable_share:
+        share = row.not_actionable_share
+        return Asked(True, f"{share:.0%} of {by_verdict} alerts left nothing to do.")
+    if by_outcome >= limits.judged and row.outcome_precision_high < limits.precision:
+        share = 1 - row.outcome_precision
+        reason = f"{share:.0%} of {by_outcome} learners resumed by themselves."
+        return Asked(True, reason, row.outcome_precision_high)
+    if row.missed_count >= limits.missed_learners:
+        reason = f"It came nearest to {row.missed_count} learners whom no alert preceded."
+        return Asked(False, reason)
+    return None
 
 
 def _frames(
@@ -177,23 +191,28 @@ class Trial:
     start: datetime
     end: datetime
 
-    def best(
-        self, settings: Settings, name: str, is_stricter: bool, reason: str
-    ) -> Proposal | None:
-        """The step that helps most; None when none does what is asked."""
+    def best(self, settings: Settings, name: str, asked: Asked) -> Proposal | None:
+        """The step that helps most; None when none does what is asked.
+
+        A rule that is wrong too often, and that no step makes right more often, may be switched
+        off; not one by which somebody asks for help, nor what is about safety.
+        """
         before = self.effect(self.policy, name)
         chosen: tuple[float, Key, float, Effect] | None = None
         for key, new in steps(self.policy, name):
             after = self.effect(changed(self.policy, key, new), name)
-            gain = _gain(before, after, is_stricter)
+            gain = _gain(before, after, asked.is_stricter)
             if gain is not None and (chosen is None or gain > chosen[0]):
                 chosen = (gain, key, new, after)
         if chosen is None:
-            return None
+            if asked.right_at_most is None or not _may_be_off(self.policy, name):
+                return None
+            off, diff = Effect(0, 0, 0, 0), switched_off(settings, name)
+            return Proposal(name, ENABLED, 1, 0, asked.reason, before, off, diff)
         _, key, new, after = chosen
         old = float(self.policy.rules[name].levels[key[1]].when[key[2]])
-        diff = policy_diff(settings, key, new)
-        return Proposal(name, key[2], old, new, reason, before, after, diff)
+        diff = number_changed(settings, key, new)
+        return Proposal(name, key[2], old, new, asked.reason, before, after, diff)
 
     def effect(self, policy: Policy, name: str) -> Effect:
         """What the rule does under a policy."""
@@ -236,6 +255,10 @@ def _gain(before: Effect, after: Effect, is_stricter: bool) -> float | None:
     return float(reached) if reached > 0 and is_affordable and is_precise else None
 
 
+def _may_be_off(policy: Policy, name: str) -> bool:
+    return policy.rules[name].layer != "safety" and not RULES[name].is_request
+
+
 # -- steps -----------------------------------------------------------------------------------------
 
 
@@ -269,17 +292,3 @@ def changed(policy: Policy, key: Key, new: float) -> Policy:
     levels[position] = level.model_copy(update={"when": {**level.when, parameter: new}})
     rules = {**policy.rules, name: entry.model_copy(update={"levels": levels})}
     return policy.model_copy(update={"rules": rules})
-
-
-def policy_diff(settings: Settings, key: Key, new: float) -> str:
-    """The change as a unified diff of the policy file; everything else in it stays as it is."""
-    name, position, parameter = key
-    path = settings.policy_path or default_policy_path()
-    _, line_of = load_yaml(path)
-    lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
-    after = list(lines)
-    number = line_of(("rules", name, "levels", position, "when", parameter)) - 1
-    pattern = rf"(?<![\w.]){re.escape(parameter)}:\s*[-+.\w]+"
-    after[number] = re.sub(pattern, f"{parameter}: {new:g}", lines[number], count=1)
-    file = "policy.yml" if settings.policy_path is None else path.name
-    return "".join(difflib.unified_diff(lines, after, f"a/{file}", f"b/{file}", n=2))
