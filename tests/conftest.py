@@ -46,7 +46,7 @@ class World:
 # Without late events: what the hour decides, a backfill decides (late ones have their own tests).
 TINY = SimulationConfig(learners=14, weeks=3, start=date(2026, 1, 5), seed=3, late_share=0)
 TINY_NOW = datetime(2026, 1, 22, tzinfo=UTC)
-TINY_HOURS = 24
+TINY_HOURS = 26
 
 
 def write_events(folder: Path, name: str, events: pa.Table) -> None:
