@@ -107,10 +107,16 @@ def group_numbers(rows: pd.DataFrame, by: Sequence[str | pd.Series]) -> pd.Serie
 
 def _starts(at: pd.Series, groups: np.ndarray, window: pd.Timedelta) -> np.ndarray:
     """Position of each row's first row of the same group within the window; sorted by both."""
-    until = at.to_numpy().astype("datetime64[us]")
-    since = until - window.to_timedelta64()
-    # One sortable key per row: group, then rank of the time (the time itself would overflow).
-    instants, rank = np.unique(np.concatenate((until, since)), return_inverse=True)
-    until_rank, since_rank = np.split(rank, 2)
-    first_key = groups.astype("int64") * (len(instants) + 1)
-    return np.searchsorted(first_key + until_rank, first_key + since_rank, side="right")
+    until = at.to_numpy().astype("datetime64[us]").astype("int64")
+    if not len(until):
+        return np.zeros(0, dtype="int64")
+    reach = window // pd.Timedelta(microseconds=1)
+    until = until - until.min() + reach
+    since = until - reach
+    width = int(until.max()) + 1
+    if (int(groups.max()) + 1) * width >= np.iinfo("int64").max:  # then the order of times will do
+        _, rank = np.unique(np.concatenate((until, since)), return_inverse=True)
+        until, since = np.split(rank, 2)
+        width = int(rank.max()) + 1
+    first_key = groups.astype("int64") * width
+    return np.searchsorted(first_key + until, first_key + since, side="right")
