@@ -119,4 +119,5 @@ def _starts(at: pd.Series, groups: np.ndarray, window: pd.Timedelta) -> np.ndarr
         until, since = np.split(rank, 2)
         width = int(rank.max()) + 1
     first_key = groups.astype("int64") * width
-    return np.searchsorted(first_key + until, first_key + since, side="right")
+    found: np.ndarray = np.searchsorted(first_key + until, first_key + since, side="right")
+    return found
