@@ -17,7 +17,9 @@ from conftest import TINY, TINY_NOW, World
 from rich.console import Console
 
 from flows.hour import run_hour
+from tutorflow.decide.frames import frame
 from tutorflow.errors import TutorflowError
+from tutorflow.measure import searching
 from tutorflow.measure.rehearsal import Precision, Rehearsal, published_cases, rehearse
 from tutorflow.measure.rehearsal_page import as_html, as_text, coach_days, days_of
 from tutorflow.measure.replay import COMPARED, same_rules
@@ -25,6 +27,7 @@ from tutorflow.policy import load_policy
 from tutorflow.policy.model import Policy, default_policy_path
 from tutorflow.publish import read_table
 from tutorflow.settings import Settings, load_settings
+from tutorflow.warehouse import open_warehouse
 
 MIDWAY = datetime(2026, 1, 14, tzinfo=UTC)
 SILENT, HOURS = 20, 24
@@ -92,6 +95,19 @@ def test_nothing_is_written(settings: Settings, tmp_path: Path) -> None:
     candidate = candidate_policy(tmp_path)
     rehearse(settings, candidate, TINY_NOW - timedelta(days=2), TINY_NOW)
     assert contents() == before
+
+
+def test_learners_may_be_searched_in_groups_side_by_side(
+    settings: Settings, compared: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "EVENTS_AT_ONCE", 1_000)
+    with open_warehouse(settings, read_only=True) as warehouse:
+        events = frame(warehouse, searching.LEARNERS)
+    assert events["events"].sum() > 3_000
+    apart = rehearse(settings, None, MIDWAY, TINY_NOW)
+    pd.testing.assert_frame_equal(apart.in_force.alerts, compared.in_force.alerts)
+    pd.testing.assert_frame_equal(apart.in_force.deliveries, compared.in_force.deliveries)
+    assert apart.in_force.signals == compared.in_force.signals
 
 
 @pytest.fixture

@@ -371,18 +371,24 @@ SOURCE_COURSES = "select distinct source, course_id from marts.events"
 
 
 @dataclass(frozen=True)
-class Frames:
-    """The frames of one window; columns as in the queries above."""
+class Seen:
+    """What the ticks themselves need of the frames of a window."""
 
     responses: pd.DataFrame
+    days: pd.DataFrame
+    answer_facts: pd.DataFrame
+    enrolments: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Frames(Seen):
+    """The frames of one window; columns as in the queries above."""
+
     steps: pd.DataFrame
     learning_sessions: pd.DataFrame
     calendar: pd.DataFrame
-    enrolments: pd.DataFrame
     assignments: pd.DataFrame
     low_scores: pd.DataFrame
-    days: pd.DataFrame
-    answer_facts: pd.DataFrame
     submissions: pd.DataFrame
     enrolment_changes: pd.DataFrame
     source_courses: pd.DataFrame
@@ -556,8 +562,6 @@ def _register(
     roster_enrolments: pd.DataFrame,
     is_group: bool,
 ) -> None:
-    wanted = "id in (select learner_id from decide_learners)" if is_group else "true"
-    warehouse.execute(f"create or replace temp macro is_wanted(id) as {wanted}")
     if learners is None:
         warehouse.execute(
             "create or replace temp table decide_learners as "
@@ -569,6 +573,8 @@ def _register(
             "create or replace temp table decide_learners as "
             "select distinct cast(id as uuid) as learner_id from decide_learners_text"
         )
+    wanted = "id in (select learner_id from decide_learners)" if is_group else "true"
+    warehouse.execute(f"create or replace temp macro is_wanted(id) as {wanted}")
     enrolments = roster_enrolments[["learner_id", "course_id", "starts_at"]]
     warehouse.register(
         "roster_enrolments_text",

@@ -15,7 +15,7 @@ import pandas as pd
 from tutorflow.decide.alerts import OpenState, RecoveryEvent, Signal, TickInput, Watermark
 from tutorflow.decide.encounters import Encounters
 from tutorflow.decide.episodes import OF_A_SUBJECT, OF_ITS_RULE
-from tutorflow.decide.frames import Frames, plain_rows
+from tutorflow.decide.frames import Seen, plain_rows
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.signals import RECOVERY_COLUMNS, SIGNAL_COLUMNS, Findings
 from tutorflow.decide.states import Fact
@@ -58,7 +58,7 @@ class Window:
 
     span: Span
     policy: Policy
-    frames: Frames
+    frames: Seen
     found: Findings
     around: Surroundings
     watermark: Watermark
@@ -233,7 +233,7 @@ def _unsupported(
 # -- what becomes known of learners ----------------------------------------------------------------
 
 
-def facts_of(frames: Frames, span: Span) -> tuple[list[Fact], list[list[Fact]]]:
+def facts_of(frames: Seen, span: Span) -> tuple[list[Fact], list[list[Fact]]]:
     """What was known of learners before the window, and what becomes known at each tick.
 
     What was before but landed only now (``late`` learners; everybody, if nothing has been decided

@@ -62,13 +62,14 @@ def find(
     policy: Policy,
     start: pd.Timestamp,
     end: pd.Timestamp,
-    titles: Mapping[str, str],
+    titles: Mapping[str, str] | None,
     settling: Mapping[str, Collection[int]] = MappingProxyType({}),
 ) -> Findings:
     """Everything that fired, and everything that recovers, in ``[start, end)``.
 
-    ``titles`` names skills and items for the sentences; ids stand for themselves. ``settling`` says
-    how many items without a rule's signal open alerts ask for beside the policy, by rule.
+    ``titles`` names skills and items for the sentences; ids stand for themselves. None: nobody
+    will read it, so words and evidence are left empty. ``settling`` says how many items without a
+    rule's signal open alerts ask for beside the policy, by rule.
     """
     signals: list[pd.DataFrame] = []
     recoveries = [
@@ -203,7 +204,7 @@ def _describe(
     rule: Rule,
     entry: RulePolicy,
     level: Level,
-    titles: Mapping[str, str],
+    titles: Mapping[str, str] | None,
 ) -> pd.DataFrame:
     positions = np.flatnonzero(fires.to_numpy())
     rows = condition.rows.iloc[positions]
@@ -225,22 +226,23 @@ def _describe(
             "observed": condition.observed.iloc[positions].astype("float64"),
             "threshold": float(condition.threshold),
             "n": condition.n.iloc[positions].fillna(0).astype("int64"),
-            "window_text": condition.window
-            if isinstance(condition.window, str)
-            else condition.window.iloc[positions],
+            **dict.fromkeys(("window_text", "sentence", "evidence_ids"), ""),
         }
     )
-    frame["evidence_ids"] = [json.dumps(ids) for ids in _evidence(condition, positions)]
-    frame["sentence"] = [
-        level.sentence.format(
-            observed=row.observed,
-            threshold=row.threshold,
-            n=row.n,
-            subject=titles.get(row.subject_id, row.subject_id),
-            window=row.window_text,
-        )
-        for row in rows_of(frame)
-    ]
+    if titles is not None:
+        window = condition.window
+        frame["window_text"] = window if isinstance(window, str) else window.iloc[positions]
+        frame["evidence_ids"] = [json.dumps(ids) for ids in _evidence(condition, positions)]
+        frame["sentence"] = [
+            level.sentence.format(
+                observed=row.observed,
+                threshold=row.threshold,
+                n=row.n,
+                subject=titles.get(row.subject_id, row.subject_id),
+                window=row.window_text,
+            )
+            for row in rows_of(frame)
+        ]
     frame["signal_id"] = [
         signal_id(
             rule.name, row.learner_id, row.course_id, row.subject_id, row.alert_tier, row.anchor_id

@@ -41,7 +41,7 @@ from tutorflow.decide.outgoing import Outgoing
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.signals import find
 from tutorflow.decide.states import Fact, Learner, standing_facts
-from tutorflow.decide.surroundings import FAR_PAST, Concerned, surroundings
+from tutorflow.decide.surroundings import FAR_PAST, Concerned, Surroundings, surroundings
 from tutorflow.policy import Policy, load_policy
 from tutorflow.publish import Candidates, last_committed_tick
 from tutorflow.publish.inbox import open_inbox
@@ -161,9 +161,13 @@ def advance_window(
 
 
 def read_frames(
-    warehouse: duckdb.DuckDBPyConnection, settings: Settings, roster: Roster, span: Span
+    warehouse: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    roster: Roster,
+    span: Span,
+    calendar: pd.DataFrame | None = None,
 ) -> Frames:
-    """The mart rows that a span is decided from."""
+    """The mart rows that a span is decided from; ``calendar`` as for ``load_frames``."""
     return load_frames(
         warehouse,
         span.learners,
@@ -175,6 +179,7 @@ def read_frames(
         core_skills_of(roster),
         flags(settings, span.inbox, span.first, span.ends, span.start),
         span.waiting,
+        calendar,
     )
 
 
@@ -192,12 +197,22 @@ def gather(
 
     ``settling``: see :func:`tutorflow.decide.signals.find`.
     """
-    around = surroundings(
-        roster, policy, settings.timezone, frames.enrolment_changes, _course_ends(warehouse)
-    )
+    around = look_around(warehouse, settings, policy, roster, frames.enrolment_changes)
     start, end = pd.Timestamp(span.start), pd.Timestamp(span.ends[-1])
     found = find(frames, policy, start, end, around.titles, settling)
     return Window(span, policy, frames, found, around, watermark, settings.late_horizon)
+
+
+def look_around(
+    warehouse: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    policy: Policy,
+    roster: Roster,
+    enrolment_changes: pd.DataFrame,
+) -> Surroundings:
+    """What the policy knows besides events."""
+    ends = _course_ends(warehouse)
+    return surroundings(roster, policy, settings.timezone, enrolment_changes, ends)
 
 
 def meet(

@@ -109,15 +109,17 @@ def rehearse(
     """
     plan = make_plan(settings, hours.to_naive_utc(start), hours.to_naive_utc(end), every)
     in_force, roster = load_policy(settings.policy_path), load_roster(settings)
+    policies = [in_force]
+    if candidate is not None:
+        early = min(candidate.effective_from, plan.begins.date())
+        policies.append(candidate.model_copy(update={"effective_from": early}))
     with open_warehouse(settings, read_only=True) as warehouse:
-        stage = set_stage(warehouse, settings, in_force, roster, plan)
-        opened = open_before(stage, in_force, progress)
-        mine = play(stage, in_force, copy.deepcopy(opened), progress)
-        theirs = None
-        if candidate is not None:
-            early = min(candidate.effective_from, plan.begins.date())
-            new = candidate.model_copy(update={"effective_from": early})
-            theirs = play(stage, new, opened, progress)
+        stage = set_stage(warehouse, settings, policies, roster, plan)
+        opened = open_before(stage, progress)
+        mine, *others = [
+            play(stage, window, copy.deepcopy(opened), progress) for window in stage.windows
+        ]
+        theirs = others[0] if others else None
         late = late_learners(warehouse, settings, plan) if plan.is_as_decided else set()
     published = read_table(settings, "alerts")
     shown = theirs or mine
@@ -125,7 +127,9 @@ def rehearse(
         start=plan.begins,
         end=plan.ends[-1],
         ticks=len(plan.ends),
-        capacity={name: c.capacity_per_day for name, c in stage.coaches.items()},
+        capacity={
+            name: coach.capacity_per_day for name, coach in stage.windows[0].around.coaches.items()
+        },
         in_force=mine,
         candidate=theirs,
         gained=_only(shown, mine),

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -20,8 +21,9 @@ import pandas as pd
 
 from tutorflow import hours
 from tutorflow.decide.alerts import Alert, Changes, Hold, OpenState, Watermark
+from tutorflow.decide.episodes import OF_ITS_RULE
 from tutorflow.decide.exposures import exposures_at
-from tutorflow.decide.frames import frame
+from tutorflow.decide.frames import SOURCE_COURSES, WITHDRAWALS, frame
 from tutorflow.decide.open_state import Opened
 from tutorflow.decide.signals import Findings
 from tutorflow.decide.states import Fact, StateTracker
@@ -30,14 +32,12 @@ from tutorflow.decide.window import (
     Span,
     Window,
     decide_window,
-    gather,
+    look_around,
     meet,
-    read_frames,
-    settling_of,
     watermarks,
 )
-from tutorflow.decide.working_time import Coach
 from tutorflow.errors import TutorflowError
+from tutorflow.measure.searching import Search, search, stacked
 from tutorflow.policy import Policy
 from tutorflow.publish import read_table
 from tutorflow.publish.inbox import Inbox, said
@@ -61,7 +61,7 @@ AFTER_THE_RULES = frozenset(
         "rules",
     }
 )
-OF_A_RULE = ("items_without_signal", "score_below")  # recoveries that one rule's rows tell
+OF_A_RULE = (OF_ITS_RULE, "score_below")  # recoveries that one rule's rows tell
 Progress = Callable[[int, int, datetime], None]  # ticks done, ticks in all, last tick
 # What a rehearsed alert and a published one are compared by.
 COMPARED = [
@@ -154,40 +154,69 @@ def make_plan(settings: Settings, start: datetime, end: datetime, every: hours.T
 
 @dataclass(frozen=True)
 class Stage:
-    """What both policies are given."""
+    """What the policies are given: a window over all ticks for each, the one in force first."""
 
     warehouse: duckdb.DuckDBPyConnection
     settings: Settings
-    roster: Roster
     plan: Plan
-    window: Window  # of the policy in force, over all ticks
+    windows: list[Window]
     said: Mapping[datetime, list[Any]]
     learners: set[str]
-
-    @property
-    def coaches(self) -> Mapping[str, Coach]:
-        """The coaches of the roster."""
-        return self.window.around.coaches
 
 
 def set_stage(
     warehouse: duckdb.DuckDBPyConnection,
     settings: Settings,
-    policy: Policy,
+    policies: Sequence[Policy],
     roster: Roster,
     plan: Plan,
 ) -> Stage:
+    """All that the policies, of which the first is in force, decide the ticks from."""
     ends = [*plan.before, *plan.ends]
     learners = set(frame(warehouse, "select distinct learner_id from marts.events")["learner_id"])
     span = _span(plan.first, ends, plan.first - settings.late_horizon, learners, is_first=True)
-    frames = read_frames(warehouse, settings, roster, span)
+    found = search(warehouse, settings, roster, span, _searches(policies, plan))
+    source_courses = frame(warehouse, SOURCE_COURSES)
     if plan.is_as_decided:
-        watermark = logged_watermarks(settings, plan.log, frames.source_courses)
+        watermark = logged_watermarks(settings, plan.log, source_courses)
     else:
         sources = source_watermarks(settings, hours.to_aware_utc(ends[-1]))
-        watermark = watermarks(sources, frames.source_courses)
-    window = gather(warehouse, settings, policy, roster, span, frames, watermark)
-    return Stage(warehouse, settings, roster, plan, window, _heard(settings, ends), learners)
+        watermark = watermarks(sources, source_courses)
+    changes = frame(warehouse, WITHDRAWALS, {"end": ends[-1]})
+    known, *fresh = found.findings
+    same = [same_rules(policies[0], other) for other in policies[1:]]
+    windows = [
+        Window(
+            span,
+            policy,
+            found.seen,
+            findings,
+            look_around(warehouse, settings, policy, roster, changes),
+            watermark,
+            settings.late_horizon,
+        )
+        for policy, findings in zip(
+            policies, [known, *map(partial(_joined, known), fresh, same)], strict=True
+        )
+    ]
+    return Stage(warehouse, settings, plan, windows, _heard(settings, ends), learners)
+
+
+def _searches(policies: Sequence[Policy], plan: Plan) -> list[Search]:
+    """The policy in force, and of the others the rules that may find something else."""
+    in_force, *others = policies
+    # What its alerts ask for that are open when the others begin.
+    settling = {
+        name: [recovery.times]
+        for name in in_force.rules
+        if plan.before and (recovery := in_force.recovery_of(name)).kind == OF_ITS_RULE
+    }
+    searches = [Search(in_force, {})]
+    for other in others:
+        same = same_rules(in_force, other)
+        rules = {name: rule for name, rule in other.rules.items() if name not in same}
+        searches.append(Search(other.model_copy(update={"rules": rules}), settling))
+    return searches
 
 
 def _span(
@@ -270,9 +299,10 @@ class _Replayed(Inbox):
 # -- going over the ticks --------------------------------------------------------------------------
 
 
-def open_before(stage: Stage, policy: Policy, progress: Progress | None) -> Opened:
-    """What was open when the plan's own ticks begin: the policy over all ticks before them."""
-    opened = Opened(OpenState(), StateTracker(policy), set(), None)
+def open_before(stage: Stage, progress: Progress | None) -> Opened:
+    """What was open when the plan's own ticks begin: the one in force over all ticks before."""
+    in_force = stage.windows[0]
+    opened = Opened(OpenState(), StateTracker(in_force.policy), set(), None)
     if stage.plan.before:
         ends = stage.plan.before
         span = _span(
@@ -283,14 +313,17 @@ def open_before(stage: Stage, policy: Policy, progress: Progress | None) -> Open
             True,
             _Replayed({}, frozenset, heard=stage.said),
         )
-        window = _window(stage, policy, span, opened.state)
+        window = _window(stage, in_force, span, opened.state)
         decide_window(window, opened, _teller(ends, progress))
     return opened
 
 
-def play(stage: Stage, policy: Policy, opened: Opened, progress: Progress | None) -> Rehearsed:
-    """Move the open state over the rehearsed ticks and collect what happened."""
-    plan = stage.plan
+def play(stage: Stage, whole: Window, opened: Opened, progress: Progress | None) -> Rehearsed:
+    """Move the open state over the rehearsed ticks and collect what happened.
+
+    ``whole`` is one of the windows of the stage.
+    """
+    plan, policy = stage.plan, whole.policy
     start = _start(stage)
     span = _span(
         plan.begins,
@@ -300,7 +333,7 @@ def play(stage: Stage, policy: Policy, opened: Opened, progress: Progress | None
         not plan.before,
         _Replayed({}, frozenset, heard=stage.said),
     )
-    window = _window(stage, policy, span, opened.state)
+    window = _window(stage, whole, span, opened.state)
     opened.tracker.policy = policy
     deliveries: list[dict[str, Any]] = []
     tell = _teller(plan.ends, progress)
@@ -322,26 +355,9 @@ def play(stage: Stage, policy: Policy, opened: Opened, progress: Progress | None
     )
 
 
-def _window(stage: Stage, policy: Policy, span: Span, state: OpenState) -> Window:
-    """All that the policy decides the span from."""
-    whole = stage.window
-    known = _cut(whole.found, span.start, span.ends[-1])
-    if policy is whole.policy:
-        window = replace(whole, span=span, found=known)
-    else:
-        same = same_rules(whole.policy, policy)
-        others = {name: rule for name, rule in policy.rules.items() if name not in same}
-        window = gather(
-            stage.warehouse,
-            stage.settings,
-            policy.model_copy(update={"rules": others}),
-            stage.roster,
-            span,
-            whole.frames,
-            whole.watermark,
-            settling_of(state),
-        )
-        window = replace(window, policy=policy, found=_joined(known, window.found, same))
+def _window(stage: Stage, whole: Window, span: Span, state: OpenState) -> Window:
+    """The part of a window over all ticks that lies in the span."""
+    window = replace(whole, span=span, found=_cut(whole.found, span.start, span.ends[-1]))
     return meet(stage.warehouse, stage.settings, window, state)
 
 
@@ -365,15 +381,10 @@ def _joined(known: Findings, fresh: Findings, same: set[str]) -> Findings:
     signals = [known.signals[known.signals["rule_id"].isin(list(same))], fresh.signals]
     recoveries = [of_rules, fresh.recoveries]
     return Findings(
-        _stacked(signals).sort_values(["fired_at", "signal_id"], ignore_index=True),
-        _stacked(recoveries).sort_values(["at", "learner_id", "kind"], ignore_index=True),
+        stacked(signals).sort_values(["fired_at", "signal_id"], ignore_index=True),
+        stacked(recoveries).sort_values(["at", "learner_id", "kind"], ignore_index=True),
         fresh.start,
     )
-
-
-def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    filled = [part for part in parts if not part.empty]
-    return pd.concat(filled, ignore_index=True) if filled else parts[0]
 
 
 def _start(stage: Stage) -> datetime:
