@@ -780,6 +780,7 @@ class Fold:
         unsupported: Iterable[Signal] = (),
         said: Iterable[InboxNote] = (),
         tries: Iterable[ItemTry] = (),
+        leaving: list[tuple[str | None, str | None]] | None = None,
     ) -> Fold:
         """Decide the tick that ends at ``at``, with what became known in it."""
         given = TickInput(
@@ -790,6 +791,7 @@ class Fold:
             frozenset(event.signal_id for event in unsupported),
             list(said),
             list(tries),
+            leaving=leaving,
         )
         context = Context(
             self.coach_of or (lambda *_: self.coach),

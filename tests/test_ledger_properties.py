@@ -153,9 +153,14 @@ def notes(told: Story, fold: Fold, begin: datetime, end: datetime) -> list[Inbox
 
 
 def play(
-    told: Story, before_tick: Callable[[Fold, int, datetime], Fold] = lambda fold, *_: fold
+    told: Story,
+    before_tick: Callable[[Fold, int, datetime], Fold] = lambda fold, *_: fold,
+    in_one_window: bool = False,
 ) -> Fold:
-    """The story in ticks of six hours; the invariants hold after each of them."""
+    """The story in ticks of six hours; the invariants hold after each of them.
+
+    ``in_one_window``: after the first tick, only the alerts of the agenda are looked at.
+    """
     fold = programme(told)
     for number in range(64):
         begin = DAY_0 + number * TICK
@@ -166,6 +171,9 @@ def play(
             *(e for e in told.events if begin <= at_of(e) < end),
             said=notes(told, fold, begin, end),
             tries=[one for one in told.tries if begin <= one.at < end],
+            leaving=[("fay", COURSE)] * (begin < on(8) <= end)
+            if in_one_window and number
+            else None,
         )
         check(fold, end)
     return fold
@@ -271,6 +279,15 @@ def test_the_queue_is_reproducible(told: Story, chance: random.Random) -> None:
     learners = [a.key[0] for a in queue_order(one.state.alerts.values())]
     groups = [learner for learner, _ in groupby(learners)]
     assert len(groups) == len(set(groups)), "alerts of one learner apart from each other"
+
+
+@FEW
+@given(stories)
+def test_the_agenda_names_every_alert_that_anything_becomes_of(told: Story) -> None:
+    one, other = play(told), play(told, in_one_window=True)
+    assert one.changes == other.changes
+    assert one.state.alerts == other.state.alerts
+    assert one.state.holds == other.state.holds
 
 
 @pytest.mark.parametrize("seed", [73])

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from tutorflow.decide.agenda import Agenda
 from tutorflow.decide.crowds import is_crowd, judge_item, note_tries
 from tutorflow.decide.delivery import Delivery
 from tutorflow.decide.episodes import EPOCH as EPOCH
@@ -58,6 +59,7 @@ def advance(
 ) -> None:
     """Move ``state`` over one tick and note in ``changes`` what became different."""
     step = _Step(state, tick, context, policy, changes)
+    step.open_agenda()
     step.hear_people()
     step.release_late_feeds(watermark)
     step.hold_late_feeds()
@@ -93,6 +95,29 @@ class _Step:
         self.settled: set[str] = set()  # alerts of which evidence was settled in this tick
         self.crowds: dict[tuple[str, str], bool] = {}
         changes.outside_pilot[tick.as_of] += tick.outside_pilot
+
+    # -- which alerts -----------------------------------------------------------------------
+
+    def open_agenda(self) -> None:
+        """Look at the alerts whose time has come; at the first tick of a window at all."""
+        look = self.delivery.looked_at
+        if self.tick.leaving is None:
+            look.update(self.state.alerts)
+            self.state.agenda = Agenda()
+            for alert in self.state.alerts.values():
+                if alert.status != "closed":
+                    self.delivery.watch(alert)
+            return
+        look.update(self.state.agenda.take(self.as_of))
+        for learner, course in self.tick.leaving:
+            if learner is not None and course is not None:
+                look.update((learner, course, layer) for layer in LAYERS)
+            else:
+                look.update(
+                    key
+                    for key in self.state.alerts
+                    if learner in (None, key[0]) and course in (None, key[1])
+                )
 
     # -- people -----------------------------------------------------------------------------
 
@@ -269,12 +294,11 @@ class _Step:
                 evidence.hear(event)
 
     def _hear_about_alert(self, alert: Alert, event: RecoveryEvent) -> None:
-        before = sum(e.is_settled for e in alert.evidence)
-        for evidence in alert.evidence:
-            evidence.hear(event)
-        if sum(e.is_settled for e in alert.evidence) != before:
+        settled = [evidence for evidence in alert.evidence if evidence.hear(event)]
+        if settled:
             self.changes.alerts[alert.alert_id] = alert
             self.settled.add(alert.alert_id)
+            self.delivery.looked_at.add(alert.key)
         is_work = event.kind == "worked_session" and event.since >= alert.last_signal_at
         if is_work and not alert.has_resumed:
             alert.resumed_at = event.at
@@ -365,12 +389,12 @@ class _Step:
     # -- closing ----------------------------------------------------------------------------
 
     def close(self) -> None:
-        for key, alert in self.state.alerts.items():
+        for alert in self.delivery.alerts():
             if alert.status == "closed" or alert.is_safety:
                 continue
             if self.tick.unsupported:
                 self._settle_unsupported(alert)
-            out = self.context.is_out_of_scope(key[0], key[1], self.as_of)
+            out = self.context.is_out_of_scope(*alert.key[:2], self.as_of)
             if out is not None and out.startswith("withdrawn") and not alert.is_urgent:
                 self._close(alert, "withdrawn")
                 continue

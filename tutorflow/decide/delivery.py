@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from tutorflow.decide import hold_out
-from tutorflow.decide.episodes import Alert, queue_key
+from tutorflow.decide.episodes import Alert, Key, queue_key
 from tutorflow.decide.ledger import Ledger
 from tutorflow.decide.ticks import HELD_OUT, Changes, Context, OpenState
 from tutorflow.decide.working_time import Coach, due_at
@@ -25,12 +25,27 @@ class Delivery:
     ) -> None:
         self.state, self.context, self.policy = state, context, policy
         self.changes, self.ledger, self.as_of = changes, ledger, ledger.as_of
+        self.looked_at: set[Key] = set()  # alerts of which something may become at this tick
 
     def changed(self, alert: Alert) -> None:
         """The alert is to be published, and its learner's state to be judged, again."""
         alert.priority = alert.rank(self.policy, self.context.core_skills)
         self.changes.alerts[alert.alert_id] = alert
         self.changes.touched.add(alert.key)
+        self.looked_at.add(alert.key)
+        if alert.status != "closed":
+            self.state.agenda.enter(alert, self.as_of)  # and again at the next tick
+            self.watch(alert)
+
+    def watch(self, alert: Alert) -> None:
+        """Enter when something may become of the open alert by time alone."""
+        days = timedelta(days=self.policy.fatigue.fades_after_days)
+        self.state.agenda.enter_times(alert, days)
+
+    def alerts(self) -> list[Alert]:
+        """The alerts that are looked at."""
+        known = self.state.alerts
+        return [known[key] for key in sorted(self.looked_at) if key in known]
 
     # -- who and by when ------------------------------------------------------------------------
 
@@ -77,9 +92,7 @@ class Delivery:
 
     def deliver(self) -> None:
         """Deliver what a coach can take today, most needed first; the rest is held."""
-        waiting = [
-            a for a in self.state.alerts.values() if a.status != "closed" and a.delivered_at is None
-        ]
+        waiting = [a for a in self.alerts() if a.status != "closed" and a.delivered_at is None]
         for alert in sorted(waiting, key=queue_key):
             reason = self._why_later(alert)
             if reason is None:
@@ -89,6 +102,7 @@ class Delivery:
 
     def _hold(self, alert: Alert, reason: str, detail: str, until: datetime | None) -> None:
         self.ledger.hold_alert(alert, reason, detail, until)
+        self.state.agenda.enter(alert, self.as_of)  # reconsidered at each tick
         is_new = reason == HELD_OUT and alert.held_out_at is None
         if is_new:
             alert.held_out_at = self.as_of
@@ -159,7 +173,7 @@ class Delivery:
 
     def notice_breaches(self) -> None:
         """What was due and not taken up goes to the role the route names next, due anew."""
-        for alert in self.state.alerts.values():
+        for alert in self.alerts():
             if alert.status != "open" or alert.due_at is None or alert.due_at >= self.as_of:
                 continue
             if alert.breached_at is not None or alert.alert_tier < 2:

@@ -88,14 +88,19 @@ class Evidence:
         """It says something about the trouble but is none by itself."""
         return self.signal.alert_tier == 0
 
-    def hear(self, event: RecoveryEvent) -> None:
-        """Take a recovery event into account if it is about this signal and came after it."""
-        if self.is_settled or self.recovery is None or event.since < self.signal.fired_at:
-            return
-        kind, times = self.recovery
-        is_after = event.at > self.signal.fired_at
-        if is_after and event.kind == kind and event.run >= times and self._is_about(event):
+    def hear(self, event: RecoveryEvent) -> bool:
+        """Take a recovery event into account if it is about this signal and came after it.
+
+        Returns whether that settled it.
+        """
+        if self.recovery is None or event.kind != self.recovery[0] or self.is_settled:
+            return False
+        fired_at, times = self.signal.fired_at, self.recovery[1]
+        if event.run < times or event.since < fired_at or event.at <= fired_at:
+            return False
+        if self._is_about(event):
             self.recovered_at = event.at
+        return self.is_settled
 
     def _is_about(self, event: RecoveryEvent) -> bool:
         if event.kind == OF_ITS_RULE:
@@ -165,7 +170,7 @@ class Alert:
         """When the newest signal fired (evidence is only ever added through ``add``)."""
         return max(e.signal.fired_at for e in self.standing)
 
-    @property
+    @cached_property
     def standing(self) -> list[Evidence]:
         """The evidence but for what is only noted; an alert always has some."""
         return [e for e in self.evidence if not e.is_note]
@@ -173,10 +178,10 @@ class Alert:
     def add(self, found: Iterable[Evidence]) -> None:
         """More evidence."""
         self.evidence.extend(found)
-        for name in ("last_signal_at", "rules"):
+        for name in ("standing", "last_signal_at", "signals", "rules", "subjects", "severity"):
             self.__dict__.pop(name, None)
 
-    @property
+    @cached_property
     def signals(self) -> list[Signal]:
         """The signals in the order in which they fired, whatever order they became known in."""
         return sorted((e.signal for e in self.standing), key=lambda s: (s.fired_at, s.signal_id))
@@ -186,7 +191,7 @@ class Alert:
         """The rules that agree, in the order in which they first fired."""
         return list(dict.fromkeys(signal.rule_id for signal in self.signals))
 
-    @property
+    @cached_property
     def subjects(self) -> list[str]:
         """The skills or items concerned, in the order in which they first came up."""
         return list(dict.fromkeys(s.subject_id for s in self.signals if s.subject_id))
@@ -196,6 +201,7 @@ class Alert:
         """The largest number of observations behind one of the signals."""
         return max(e.signal.n for e in self.standing)
 
+    @cached_property
     def severity(self) -> float:
         """How far the worst signal is past its threshold, relative to it, in 0-1."""
         return max(
@@ -208,7 +214,7 @@ class Alert:
         weights = policy.priority
         relevance = 1.0 if core_skills.intersection(self.subjects) else 0.5
         local = (
-            weights.severity * self.severity()
+            weights.severity * self.severity
             + weights.agreement * min(len(self.rules), 3) / 3
             + weights.relevance * relevance
         )

@@ -14,7 +14,6 @@ import pandas as pd
 
 from tutorflow.decide.alerts import OpenState, RecoveryEvent, Signal, TickInput, Watermark
 from tutorflow.decide.encounters import Encounters
-from tutorflow.decide.episodes import OF_A_SUBJECT, OF_ITS_RULE
 from tutorflow.decide.frames import Seen, plain_rows
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.signals import RECOVERY_COLUMNS, SIGNAL_COLUMNS, Findings
@@ -25,7 +24,6 @@ from tutorflow.publish.inbox import Inbox
 
 WHO = ["learner_id", "course_id"]
 FACTS = ["response_number", "accuracy_of_last_20", "active_days"]
-SETTLES = ["kind", "learner_id", "course_id", "subject_id", "times"]
 
 
 @dataclass(frozen=True)
@@ -108,8 +106,7 @@ def tick_inputs(window: Window, state: OpenState) -> list[TickInput]:
     recoveries = found.recoveries
     is_new = (recoveries["at"] >= first) | recoveries["learner_id"].isin(list(again))
     heard = recoveries[is_new & recoveries["learner_id"].isin(list(concerned))]
-    asked = pd.concat([settled_by(found.signals, policy), _settled_by(state)])
-    for values in plain_rows(worth_hearing(heard, asked)[RECOVERY_COLUMNS]):
+    for values in plain_rows(heard[RECOVERY_COLUMNS]):
         event = RecoveryEvent(*values)
         inputs[bisect_right(ends, event.at)].recoveries.append(event)
         # A signal that had to wait for its feed hears what happened meanwhile.
@@ -126,59 +123,6 @@ def tick_inputs(window: Window, state: OpenState) -> list[TickInput]:
     unsupported = _unsupported(found, state, policy, late, first)
     inputs[0] = replace(inputs[0], unsupported=unsupported)
     return [replace(tick, outside_pilot=outside_pilot[index]) for index, tick in enumerate(inputs)]
-
-
-# -- what speaks for learners ----------------------------------------------------------------------
-
-
-def settled_by(signals: pd.DataFrame, policy: Policy) -> pd.DataFrame:
-    """What would settle the signals under the policy: SETTLES, once each.
-
-    ``subject_id`` is empty where anything of the kind will do, ``times`` how often in a row.
-    """
-    rules = {name: policy.recovery_of(name) for name in policy.rules}
-    kind = signals["rule_id"].map({name: rule.kind for name, rule in rules.items()})
-    asked = signals[["learner_id", "course_id", "subject_id"]].assign(
-        kind=kind, times=signals["rule_id"].map({name: rule.times for name, rule in rules.items()})
-    )
-    asked["subject_id"] = (
-        asked["subject_id"]
-        .where(kind.isin(OF_A_SUBJECT), "")
-        .where(kind != OF_ITS_RULE, signals["rule_id"])
-    )
-    return asked.loc[kind.notna(), SETTLES].drop_duplicates()
-
-
-def _settled_by(state: OpenState) -> pd.DataFrame:
-    """The same of what is open."""
-    open_evidence = [
-        *(evidence for alert in state.alerts.values() for evidence in alert.evidence),
-        *state.waiting.values(),
-    ]
-    rows = []
-    for evidence in open_evidence:
-        if evidence.recovery is not None and not evidence.is_settled:
-            (kind, times), signal = evidence.recovery, evidence.signal
-            subject = signal.subject_id if kind in OF_A_SUBJECT else ""
-            subject = signal.rule_id if kind == OF_ITS_RULE else subject
-            rows.append((kind, signal.learner_id, signal.course_id, subject, times))
-    return pd.DataFrame(rows, columns=SETTLES)
-
-
-def worth_hearing(recoveries: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
-    """The recoveries that settle what is ``asked`` for (SETTLES), and all work.
-
-    Nobody listens to others, such as right answers on a skill that no signal is about.
-    """
-    *what, times = SETTLES
-    least = asked.astype(dict.fromkeys(what, "str")).groupby(what, as_index=False)[times].min()
-    is_of_one = recoveries["kind"].isin([*OF_A_SUBJECT, OF_ITS_RULE])
-    about = recoveries[what].assign(
-        subject_id=recoveries["subject_id"].where(is_of_one, "").fillna("")
-    )
-    needed = about.astype("str").merge(least, how="left", on=what)[times].to_numpy()
-    is_asked = recoveries["run"].to_numpy() >= needed.astype("float64")
-    return recoveries[is_asked | (recoveries["kind"] == "worked_session").to_numpy()]
 
 
 def _returns(

@@ -43,6 +43,7 @@ class Surroundings:
     _cohorts: dict[tuple[str, str], str | None] = field(default_factory=dict)
     _pilot: Pilot = field(default_factory=Pilot)
     _moments: list[tuple[datetime, Concerned]] = field(default_factory=list)
+    _partings: list[tuple[datetime, Concerned]] = field(default_factory=list)
     _course_ends: dict[str, datetime] = field(default_factory=dict)
     _changes: dict[tuple[str, str], list[tuple[datetime, bool]]] = field(default_factory=dict)
     _pauses: dict[tuple[str | None, str | None], list[tuple[datetime, datetime, str]]] = field(
@@ -118,9 +119,11 @@ class Surroundings:
 
     def changing_between(self, begin: datetime, end: datetime) -> list[Concerned]:
         """For whom a pause, an enrolment or a course begins or ends in ``(begin, end]``."""
-        first = bisect_right(self._moments, begin, key=lambda moment: moment[0])
-        last = bisect_right(self._moments, end, key=lambda moment: moment[0])
-        return [concerned for _, concerned in self._moments[first:last]]
+        return _between(self._moments, begin, end)
+
+    def leaving_between(self, begin: datetime, end: datetime) -> list[Concerned]:
+        """For whom an enrolment or a course begins or ends in ``(begin, end]``."""
+        return _between(self._partings, begin, end)
 
     def resumes_at(self, learner_id: str, course_id: str, at: datetime) -> datetime:
         """When a clock that would strike at ``at`` strikes, if it stands still during pauses.
@@ -215,7 +218,9 @@ def surroundings(
         (row.learner_id, row.course_id): _text(row.cohort_id) for row in rows_of(roster.enrolments)
     }
     built._pilot = policy.pilot
-    built._moments = sorted(_moments(built), key=lambda moment: (moment[0], str(moment[1])))
+    partings = list(_partings(built))
+    built._partings = sorted(partings, key=_in_order)
+    built._moments = sorted([*_pauses(built), *partings], key=_in_order)
     return built
 
 
@@ -235,12 +240,28 @@ def _guardians(guardians: pd.DataFrame) -> dict[str, list[tuple[datetime, dateti
     return dict(found)
 
 
-def _moments(built: Surroundings) -> Iterable[tuple[datetime, Concerned]]:
-    """Every instant from which on somebody may be left alone, or no longer is."""
+def _between(
+    moments: list[tuple[datetime, Concerned]], begin: datetime, end: datetime
+) -> list[Concerned]:
+    first = bisect_right(moments, begin, key=lambda moment: moment[0])
+    last = bisect_right(moments, end, key=lambda moment: moment[0])
+    return [concerned for _, concerned in moments[first:last]]
+
+
+def _in_order(moment: tuple[datetime, Concerned]) -> tuple[datetime, str]:
+    return moment[0], str(moment[1])
+
+
+def _pauses(built: Surroundings) -> Iterable[tuple[datetime, Concerned]]:
+    """Every instant at which a pause begins or ends."""
     for who, spans in built._pauses.items():
         for begin, end, _ in spans:
             yield begin, who
             yield end, who
+
+
+def _partings(built: Surroundings) -> Iterable[tuple[datetime, Concerned]]:
+    """Every instant from which on somebody has left, or is back."""
     for course, at in built._course_ends.items():
         yield at + INSTANT, (None, course)
     for learner_and_course, changes in built._changes.items():

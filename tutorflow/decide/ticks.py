@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Literal, NamedTuple
 
+from tutorflow.decide.agenda import Agenda
 from tutorflow.decide.crowds import Finding, ItemKey, ItemTry
 from tutorflow.decide.episodes import Alert, Evidence, Key, RecoveryEvent, Signal
 from tutorflow.decide.said import Consent, InboxNote
@@ -63,6 +64,7 @@ class OpenState:
     findings: dict[ItemKey, Finding] = field(default_factory=dict)
     helped: dict[tuple[str, str | None], datetime] = field(default_factory=dict)
     consents: dict[str, Consent] = field(default_factory=dict)  # to nudges: each learner's last
+    agenda: Agenda = field(default_factory=Agenda)
 
     def hear_consent(self, note: Consent) -> None:
         """Take what a learner consents to, or no longer does, unless more recent is known."""
@@ -99,7 +101,8 @@ class TickInput:
 
     ``signals`` are decided now; ``held`` are absence signals whose feed is late; ``unsupported``
     are signals that late events have undone; ``said`` is what people said; ``tries`` is who met an
-    item; ``outside_pilot`` counts signals that the pilot leaves alone.
+    item; ``outside_pilot`` counts signals that the pilot leaves alone. ``leaving`` are the learners
+    and courses (None: all) whose enrolment changes; without it every alert is looked at.
     """
 
     as_of: datetime
@@ -110,6 +113,7 @@ class TickInput:
     said: list[InboxNote] = field(default_factory=list)
     tries: list[ItemTry] = field(default_factory=list)
     outside_pilot: int = 0
+    leaving: list[tuple[str | None, str | None]] | None = None
 
 
 class NoteRequest(NamedTuple):

@@ -294,6 +294,8 @@ def decide_window(window: Window, opened: Opened, on_tick: OnTick) -> Changes:
     for index, tick in enumerate(inputs):
         changes.touched.clear()
         tick.said.extend(span.inbox.take(index, tick.as_of, opened.state.alerts.values()))
+        leaving = around.leaving_between(since, tick.as_of) if index else None
+        tick = replace(tick, leaving=leaving)
         advance_alerts(opened.state, tick, context, policy, window.watermark, changes)
         tracker.advance(
             tick.as_of,

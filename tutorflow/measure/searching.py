@@ -15,8 +15,9 @@ from multiprocessing import get_context
 import duckdb
 import pandas as pd
 
+from tutorflow.decide.episodes import OF_A_SUBJECT, OF_ITS_RULE
 from tutorflow.decide.frames import Frames, Seen, frame, load_calendar
-from tutorflow.decide.inputs import Span, last_words, settled_by, worth_hearing
+from tutorflow.decide.inputs import Span, last_words
 from tutorflow.decide.signals import Findings, find
 from tutorflow.decide.window import read_frames
 from tutorflow.policy import Policy
@@ -26,6 +27,8 @@ from tutorflow.warehouse import open_warehouse
 
 EVENTS_AT_ONCE = 500_000
 SIDE_BY_SIDE = 2
+MEMORY_OF_EACH = "1GB"  # of DuckDB; the frames come on top
+WHAT = ["kind", "learner_id", "course_id", "subject_id"]
 
 LEARNERS = """
     select cast(learner_id as varchar) as learner_id, count(*) as events
@@ -100,6 +103,7 @@ def _groups(events: pd.DataFrame, enrolled: set[str]) -> list[list[str]]:
 def _search_apart(group: _Group) -> Found:
     with open_warehouse(group.settings, read_only=True) as warehouse:
         warehouse.execute("set threads = 1")  # the other core searches another group
+        warehouse.execute(f"set memory_limit = '{MEMORY_OF_EACH}'")
         return _search(warehouse, group)
 
 
@@ -108,13 +112,13 @@ def _search(warehouse: duckdb.DuckDBPyConnection, group: _Group) -> Found:
     frames = read_frames(warehouse, group.settings, group.roster, span, group.calendar)
     start, end = pd.Timestamp(span.start), pd.Timestamp(span.ends[-1])
     found = [find(frames, one.policy, start, end, None, one.settling) for one in group.searches]
-    asked = pd.concat(
+    settled_by = pd.concat(
         [
-            settled_by(findings.signals, one.policy)
+            _settled_by(findings.signals, one.policy)
             for findings, one in zip(found, group.searches, strict=True)
         ]
     )
-    heard = [replace(one, recoveries=worth_hearing(one.recoveries, asked)) for one in found]
+    heard = [replace(one, recoveries=_worth_hearing(one.recoveries, settled_by)) for one in found]
     return Found(heard, _seen(frames, found, span))
 
 
@@ -131,6 +135,40 @@ def _seen(frames: Frames, found: Iterable[Findings], span: Span) -> Seen:
         answer_facts=answers.rename(columns={"at": "known_at"}).drop(columns="tick"),
         enrolments=frames.enrolments,
     )
+
+
+def _settled_by(signals: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    """What settles the signals under the policy: WHAT, how often in a row, and since when.
+
+    ``subject_id`` is empty where anything of the kind will do.
+    """
+    rules = {name: policy.recovery_of(name) for name in policy.rules}
+    kind = signals["rule_id"].map({name: rule.kind for name, rule in rules.items()})
+    times = signals["rule_id"].map({name: rule.times for name, rule in rules.items()})
+    subject = signals["subject_id"].where(kind.isin(OF_A_SUBJECT), "")
+    return signals[["learner_id", "course_id"]].assign(
+        kind=kind,
+        subject_id=subject.where(kind != OF_ITS_RULE, signals["rule_id"]),
+        times=times,
+        fired_at=signals["fired_at"],
+    )
+
+
+def _worth_hearing(recoveries: pd.DataFrame, settled_by: pd.DataFrame) -> pd.DataFrame:
+    """The recoveries that may settle a signal, and all work.
+
+    Nobody listens to others, such as right answers on a skill that no signal has been about.
+    """
+    least = settled_by.groupby(WHAT, as_index=False)[["times", "fired_at"]].min()
+    is_of_one = recoveries["kind"].isin([*OF_A_SUBJECT, OF_ITS_RULE])
+    subject = recoveries["subject_id"].where(is_of_one, "").fillna("")
+    about = recoveries.assign(subject_id=subject)[[*WHAT, "run", "since"]]
+    asked = about.astype(dict.fromkeys(WHAT, "str")).merge(
+        least.astype(dict.fromkeys(WHAT, "str")), how="left", on=WHAT
+    )
+    settles = (asked["run"] >= asked["times"]) & (asked["since"] >= asked["fired_at"])
+    is_work = recoveries["kind"] == "worked_session"
+    return recoveries[settles.to_numpy() | is_work.to_numpy()]
 
 
 def _joined(parts: Sequence[Found]) -> Found:
