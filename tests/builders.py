@@ -20,22 +20,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from tutorflow.decide.alerts import (
-    Alert,
-    Changes,
-    Context,
-    Hold,
-    InboxNote,
-    Key,
-    OpenState,
-    RecoveryEvent,
-    Signal,
-    TickInput,
-    advance,
-)
+from tutorflow.decide.alerts import advance
 from tutorflow.decide.crowds import ItemTry
+from tutorflow.decide.episodes import Alert, Key, RecoveryEvent, Signal
 from tutorflow.decide.frames import Frames
+from tutorflow.decide.said import InboxNote
 from tutorflow.decide.score_rows import ScoreRows
+from tutorflow.decide.ticks import Changes, Context, Hold, OpenState, TickInput
 from tutorflow.decide.working_time import Coach
 from tutorflow.policy.model import Policy, default_policy_path
 

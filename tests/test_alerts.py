@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from tutorflow.decide.alerts import Alert, RecoveryEvent, Signal, queue_key
+from tutorflow.decide.episodes import Alert, RecoveryEvent, Signal, queue_key
 from tutorflow.decide.working_time import Coach
 from tutorflow.publish import read_table
 from tutorflow.settings import load_settings

@@ -10,17 +10,10 @@ import duckdb
 import pytest
 from builders import COURSE, Fold, days, hours, minutes, on, policy, recovery, signal
 
-from tutorflow.decide.alerts import (
-    Acknowledgement,
-    Alert,
-    AlertVerdict,
-    Intervention,
-    RecoveryEvent,
-    Signal,
-    queue_order,
-)
 from tutorflow.decide.crowds import ItemTry
 from tutorflow.decide.encounters import Encounters, load_encounters
+from tutorflow.decide.episodes import Alert, RecoveryEvent, Signal, queue_order
+from tutorflow.decide.said import Acknowledgement, AlertVerdict, Intervention
 from tutorflow.decide.working_time import Coach
 from tutorflow.policy import load_policy
 from tutorflow.publish import render_queue

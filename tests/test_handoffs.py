@@ -14,8 +14,8 @@ import pytest
 from builders import COURSE, days, hours, on, signal
 
 from expectations.texts import harsh_word
-from tutorflow.decide.alerts import Alert, Evidence, NoteRequest, Signal
 from tutorflow.decide.candidates import fit
+from tutorflow.decide.episodes import Alert, Evidence, Signal
 from tutorflow.decide.handoff_facts import (
     Answer,
     Around,
@@ -27,6 +27,7 @@ from tutorflow.decide.handoff_facts import (
 )
 from tutorflow.decide.handoffs import note, write_notes
 from tutorflow.decide.names import name_of
+from tutorflow.decide.ticks import NoteRequest
 from tutorflow.policy import load_policy
 from tutorflow.publish import misfits
 from tutorflow.settings import Settings

@@ -10,13 +10,13 @@ import pytest
 from builders import COURSE, Fold, days, hours, on, policy, recovery, signal
 from fold_support import restarted
 
-from tutorflow.decide.alerts import Acknowledgement, AlertVerdict, Override, Signal
 from tutorflow.decide.candidates import fit
-from tutorflow.decide.episodes import EPOCH, Alert
+from tutorflow.decide.episodes import EPOCH, Alert, Signal
 from tutorflow.decide.exposures import exposures_at
 from tutorflow.decide.hold_out import falls_on
 from tutorflow.decide.ids import fraction
 from tutorflow.decide.nudges import happened
+from tutorflow.decide.said import Acknowledgement, AlertVerdict, Override
 from tutorflow.decide.states import Spell
 from tutorflow.decide.summaries import close_week
 from tutorflow.decide.working_time import Coach

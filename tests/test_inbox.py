@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.history import run_backfill
 from flows.hour import run_hour
-from tutorflow.decide.alerts import Alert
+from tutorflow.decide.episodes import Alert
 from tutorflow.decide.said import Acknowledgement, AlertVerdict, Intervention, Override
 from tutorflow.publish import ContractError, read_table
 from tutorflow.publish.contract import contract, inbox

@@ -18,18 +18,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from tutorflow.decide.alerts import (
-    Acknowledgement,
-    AlertVerdict,
-    InboxNote,
-    Intervention,
-    Override,
-    RecoveryEvent,
-    Signal,
-    queue_order,
-)
 from tutorflow.decide.crowds import ItemTry
+from tutorflow.decide.episodes import RecoveryEvent, Signal, queue_order
 from tutorflow.decide.exposures import exposures_at
+from tutorflow.decide.said import Acknowledgement, AlertVerdict, InboxNote, Intervention, Override
 from tutorflow.decide.working_time import Coach
 from tutorflow.publish import read_table
 from tutorflow.settings import load_settings

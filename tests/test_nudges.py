@@ -14,12 +14,13 @@ from builders import COURSE, DAY_0, Fold, days, hours, on, signal
 
 from expectations.texts import harsh_word
 from tutorflow.decide import open_state
-from tutorflow.decide.alerts import Alert, Evidence, OpenState
 from tutorflow.decide.candidates import fit
+from tutorflow.decide.episodes import Alert, Evidence
 from tutorflow.decide.ids import fraction
 from tutorflow.decide.nudges import Circumstances, Desk, Row, Trigger, happened, pick
 from tutorflow.decide.said import Consent
 from tutorflow.decide.states import Spell
+from tutorflow.decide.ticks import OpenState
 from tutorflow.errors import ConfigurationError
 from tutorflow.hours import to_aware_utc
 from tutorflow.policy import load_policy

@@ -10,14 +10,16 @@ import pandas as pd
 import pytest
 from builders import COURSE, FAR_FUTURE, days, frames, on, policy, signal
 
-from tutorflow.decide.alerts import Changes, OpenState, Signal
 from tutorflow.decide.crowds import ItemTry
 from tutorflow.decide.encounters import Encounters
+from tutorflow.decide.episodes import Signal
+from tutorflow.decide.inputs import Span, Window
 from tutorflow.decide.open_state import Opened
 from tutorflow.decide.signals import RECOVERY_COLUMNS, Findings
 from tutorflow.decide.states import StateTracker
 from tutorflow.decide.surroundings import Surroundings, surroundings
-from tutorflow.decide.window import Span, Window, decide_window
+from tutorflow.decide.ticks import Changes, OpenState
+from tutorflow.decide.window import decide_window
 from tutorflow.errors import ConfigurationError
 from tutorflow.policy import load_policy
 from tutorflow.policy.model import Policy, default_policy_path
@@ -56,7 +58,7 @@ def decide(home: Path, used: Policy, *signals: Signal, **more: Any) -> tuple[Ope
         days(7),
         more.get("encounters", Encounters()),
     )
-    opened = Opened(OpenState(), StateTracker(used), set(), None)
+    opened = Opened(OpenState(), StateTracker(used), None)
     return opened, decide_window(window, opened, lambda *_: None)
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from builders import COURSE, Fold, on, policy, recovery, signal
 
-from tutorflow.decide.alerts import Acknowledgement, Alert, Override
+from tutorflow.decide.episodes import Alert
+from tutorflow.decide.said import Acknowledgement, Override
 from tutorflow.decide.surroundings import Surroundings, surroundings
 from tutorflow.decide.working_time import Coach, due_at
 from tutorflow.errors import ConfigurationError

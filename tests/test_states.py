@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from builders import COURSE, Fold, days, hours, on, policy, recovery, signal
 
-from tutorflow.decide.alerts import OpenState
 from tutorflow.decide.states import Fact, StateTracker
+from tutorflow.decide.ticks import OpenState
 
 ANA = ("ana", COURSE)
 NOON = on(0, "12:00")

@@ -11,9 +11,10 @@ import pytest
 from builders import COURSE, on, signal
 
 from expectations.texts import harsh_word
-from tutorflow.decide.alerts import Alert, Evidence, OpenState
 from tutorflow.decide.candidates import fit
+from tutorflow.decide.episodes import Alert, Evidence
 from tutorflow.decide.summaries import Week, close_week, summarise, week_closed
+from tutorflow.decide.ticks import OpenState
 from tutorflow.policy import load_policy
 from tutorflow.publish import misfits
 

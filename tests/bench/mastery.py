@@ -1,9 +1,9 @@
 """Mastery for every first attempt: the SQL of the marts against loops in Python.
 
-All compute Bayesian Knowledge Tracing with forgetting and a cap, with the parameters of the seed
-`measurement_constants` (an answer by Bayes' rule, then learning and forgetting, then the cap). The
-loops compute mastery alone; the dbt model also counts runs of answers and writes its table. One
-loop is `groupby().apply()`, as it is usually written; the other keeps pandas out of the groups.
+All do the same work: Bayesian Knowledge Tracing with forgetting and a cap, with the parameters of
+the seed `measurement_constants` (an answer by Bayes' rule, then learning and forgetting, then the
+cap), and what the dbt model counts beside it: runs of answers and the last few. One loop is
+`groupby().apply()`, as it is usually written; the other keeps pandas out of the groups.
 """
 
 from __future__ import annotations
@@ -34,11 +34,30 @@ numbered as (
     group by learner_id
 )
 
-select learner_id, course_id, skill_id, is_correct, p_mastery_before, p_mastery_after
-from marts.response_skills
-where learner_id in (select learner_id from numbered where answers_so_far <= ?)
-order by learner_id, course_id, skill_id, opportunity
+select
+    skills.learner_id, skills.course_id, skills.skill_id, skills.is_correct, skills.is_primary,
+    responses.is_unaided, skills.p_mastery_before, skills.p_mastery_after,
+    responses.p_mastery_max, responses.consecutive_wrong, responses.consecutive_correct,
+    responses.consecutive_unaided_correct, responses.longest_correct_run,
+    responses.misses_of_last_10, responses.first_tries_of_last_10,
+    responses.unaided_correct_of_last_3
+from marts.response_skills as skills
+inner join marts.responses as responses using (event_id)
+where skills.learner_id in (select learner_id from numbered where answers_so_far <= ?)
+order by skills.learner_id, skills.course_id, skills.skill_id, skills.opportunity
 """
+
+_OF_SKILL = ["p_mastery_before", "p_mastery_after"]
+_RUNNING = [  # kept for the main skill of an item
+    "p_mastery_max",
+    "consecutive_wrong",
+    "consecutive_correct",
+    "consecutive_unaided_correct",
+    "longest_correct_run",
+    "misses_of_last_10",
+    "first_tries_of_last_10",
+    "unaided_correct_of_last_3",
+]
 
 
 @dataclass(frozen=True)
@@ -46,7 +65,7 @@ class Compared:
     """Loops over a sample of whole learners against the marts.
 
     `answers`: first attempts in the marts; `sampled`: of them, in the sample; `apply_seconds` and
-    `lists_seconds`: of the loops over the sample; `largest_difference`: of any probability.
+    `lists_seconds`: of the loops over the sample; `largest_difference`: of any value.
     """
 
     answers: int
@@ -64,58 +83,76 @@ def compare(history: History, sample: int) -> Compared:
         answers = int(warehouse.execute(query).fetchall()[0][0])
         of_skill = _parameters(warehouse)
         rows = warehouse.execute(_SAMPLE, [sample]).to_arrow_table().to_pandas()
-    marts = rows[["p_mastery_before", "p_mastery_after"]]
     seconds, differences = [], []
     for loop in (by_apply, by_lists):
         started = time.perf_counter()
         traced = loop(rows, of_skill)
         seconds.append(time.perf_counter() - started)
-        differences.append(float((traced - marts).abs().to_numpy().max()))
+        different = (traced - rows[[*_OF_SKILL, *_RUNNING]]).abs()
+        of_main = different.loc[rows["is_primary"], _RUNNING]
+        differences += [different[_OF_SKILL].to_numpy().max(), of_main.to_numpy().max()]
     sequences = int(rows.groupby(_SEQUENCE, sort=False).ngroups)
-    return Compared(answers, len(rows), sequences, *seconds, max(differences))
+    return Compared(answers, len(rows), sequences, *seconds, float(max(differences)))
 
 
 def by_apply(rows: pd.DataFrame, of_skill: dict[str, dict[str, float]]) -> pd.DataFrame:
-    """Probabilities before and after each row; rows in order within learner, course and skill."""
+    """What is traced of each row; rows in order within learner, course and skill."""
 
     def trace_group(answers: pd.DataFrame) -> pd.DataFrame:
         skill = str(answers["skill_id"].iloc[0])
-        before, after = trace(answers["is_correct"].tolist(), of_skill.get(skill, of_skill["*"]))
-        columns = {"p_mastery_before": before, "p_mastery_after": after}
-        return pd.DataFrame(columns, index=answers.index)
+        own = of_skill.get(skill, of_skill["*"])
+        traced = trace(answers["is_correct"].tolist(), answers["is_unaided"].tolist(), own)
+        return pd.DataFrame(traced, index=answers.index)
 
     groups = rows.groupby(_SEQUENCE, sort=False, group_keys=False)
-    traced: pd.DataFrame = groups[["skill_id", "is_correct"]].apply(trace_group)
+    traced: pd.DataFrame = groups[["skill_id", "is_correct", "is_unaided"]].apply(trace_group)
     return traced
 
 
 def by_lists(rows: pd.DataFrame, of_skill: dict[str, dict[str, float]]) -> pd.DataFrame:
     """The same, from lists to lists."""
-    before: list[float] = []
-    after: list[float] = []
-    for (_, _, skill), answers in rows.groupby(_SEQUENCE, sort=False)["is_correct"]:
-        traced = trace(answers.tolist(), of_skill.get(str(skill), of_skill["*"]))
-        before += traced[0]
-        after += traced[1]
-    return pd.DataFrame({"p_mastery_before": before, "p_mastery_after": after}, index=rows.index)
+    columns: dict[str, list[float]] = {name: [] for name in [*_OF_SKILL, *_RUNNING]}
+    is_correct, is_unaided = rows["is_correct"].tolist(), rows["is_unaided"].tolist()
+    for (_, _, skill), places in rows.groupby(_SEQUENCE, sort=False).indices.items():
+        begin, end = int(places[0]), int(places[-1]) + 1
+        own = of_skill.get(str(skill), of_skill["*"])
+        for name, values in trace(is_correct[begin:end], is_unaided[begin:end], own).items():
+            columns[name] += values
+    return pd.DataFrame(columns, index=rows.index)
 
 
-def trace(answers: list[bool], own: dict[str, float]) -> tuple[list[float], list[float]]:
-    """Probabilities before and after each answer of one learner at one skill."""
-    before: list[float] = []
-    after: list[float] = []
+def trace(
+    answers: list[bool], unaided: list[bool], own: dict[str, float]
+) -> dict[str, list[float]]:
+    """The answers of one learner at one skill: a list per column, one value for each answer."""
     guess, slip, learn, forget = own["guess"], own["slip"], own["learn"], own["forget"]
-    p = own["prior"]
-    for is_correct in answers:
-        before.append(p)
+    traced: dict[str, list[float]] = {name: [] for name in [*_OF_SKILL, *_RUNNING]}
+    p, highest = own["prior"], 0.0
+    wrong = correct = alone = longest = 0
+    for index, is_correct in enumerate(answers):
+        traced["p_mastery_before"].append(p)
         if is_correct:
             seen = p * (1 - slip) / (p * (1 - slip) + (1 - p) * guess)
         else:
             seen = p * slip / (p * slip + (1 - p) * (1 - guess))
         p = seen * (1 - forget) + (1 - seen) * learn
         p = min(max(p, 1 - own["cap"]), own["cap"])
-        after.append(p)
-    return before, after
+        highest = max(highest, p)
+        wrong, correct = (0, correct + 1) if is_correct else (wrong + 1, 0)
+        alone = alone + 1 if is_correct and unaided[index] else 0
+        longest = max(longest, correct)
+        last_10 = answers[max(0, index - 9) : index + 1]
+        last_3 = range(max(0, index - 2), index + 1)
+        traced["p_mastery_after"].append(p)
+        traced["p_mastery_max"].append(highest)
+        traced["consecutive_wrong"].append(wrong)
+        traced["consecutive_correct"].append(correct)
+        traced["consecutive_unaided_correct"].append(alone)
+        traced["longest_correct_run"].append(longest)
+        traced["misses_of_last_10"].append(last_10.count(False))
+        traced["first_tries_of_last_10"].append(len(last_10))
+        traced["unaided_correct_of_last_3"].append(sum(answers[i] and unaided[i] for i in last_3))
+    return traced
 
 
 def _parameters(warehouse: duckdb.DuckDBPyConnection) -> dict[str, dict[str, float]]:

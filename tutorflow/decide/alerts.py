@@ -17,34 +17,35 @@ from typing import Any
 from tutorflow.decide.agenda import Agenda
 from tutorflow.decide.crowds import is_crowd, judge_item, note_tries
 from tutorflow.decide.delivery import Delivery
-from tutorflow.decide.episodes import EPOCH as EPOCH
-from tutorflow.decide.episodes import LAYERS as LAYERS
-from tutorflow.decide.episodes import Alert as Alert
-from tutorflow.decide.episodes import Evidence as Evidence
-from tutorflow.decide.episodes import Key as Key
-from tutorflow.decide.episodes import RecoveryEvent as RecoveryEvent
-from tutorflow.decide.episodes import RecoveryRule as RecoveryRule
-from tutorflow.decide.episodes import Signal as Signal
-from tutorflow.decide.episodes import queue_key as queue_key
-from tutorflow.decide.episodes import queue_order as queue_order
+from tutorflow.decide.episodes import (
+    LAYERS,
+    Alert,
+    Evidence,
+    Key,
+    RecoveryEvent,
+    RecoveryRule,
+    Signal,
+)
 from tutorflow.decide.ids import content_id
 from tutorflow.decide.ledger import Ledger
 from tutorflow.decide.rule import RULES
-from tutorflow.decide.said import Acknowledgement as Acknowledgement
-from tutorflow.decide.said import AlertVerdict as AlertVerdict
-from tutorflow.decide.said import Consent as Consent
-from tutorflow.decide.said import InboxNote as InboxNote
-from tutorflow.decide.said import Intervention as Intervention
-from tutorflow.decide.said import Override as Override
-from tutorflow.decide.ticks import STAFF as STAFF
-from tutorflow.decide.ticks import Changes as Changes
-from tutorflow.decide.ticks import Context as Context
-from tutorflow.decide.ticks import Disposition as Disposition
-from tutorflow.decide.ticks import Hold as Hold
-from tutorflow.decide.ticks import NoteRequest as NoteRequest
-from tutorflow.decide.ticks import OpenState as OpenState
-from tutorflow.decide.ticks import TickInput as TickInput
-from tutorflow.decide.ticks import Watermark as Watermark
+from tutorflow.decide.said import (
+    Acknowledgement,
+    AlertVerdict,
+    Consent,
+    Intervention,
+    Override,
+)
+from tutorflow.decide.ticks import (
+    STAFF,
+    Changes,
+    Context,
+    Hold,
+    NoteRequest,
+    OpenState,
+    TickInput,
+    Watermark,
+)
 from tutorflow.decide.working_time import Coach
 from tutorflow.policy.model import Policy
 

@@ -11,13 +11,14 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from tutorflow.decide.alerts import Alert, Changes, Evidence, OpenState, queue_order
+from tutorflow.decide.episodes import Alert, Evidence, queue_order
 from tutorflow.decide.frames import Frames
 from tutorflow.decide.handoff_facts import NotCommitted
 from tutorflow.decide.handoffs import write_notes
 from tutorflow.decide.open_state import Opened
 from tutorflow.decide.scores import score
 from tutorflow.decide.surroundings import Surroundings
+from tutorflow.decide.ticks import Changes, OpenState
 from tutorflow.policy.model import Policy
 from tutorflow.publish import Candidates, read_table
 from tutorflow.publish.contract import table
@@ -85,7 +86,7 @@ def build_candidates(
         "handoff_notes": notes,
         "learner_scores": scores,
         "score_parts": parts,
-        "coach_queue": _queue(settings, opened.state, policy, notes, as_of),
+        "coach_queue": _queue(settings, opened, policy, notes, as_of),
         "tick_log": log,
     }
     return Candidates(
@@ -170,14 +171,15 @@ def _evidence_row(alert: Alert, evidence: Evidence) -> dict[str, Any]:
 
 
 def _queue(
-    settings: Settings, state: OpenState, policy: Policy, notes: pd.DataFrame, as_of: datetime
+    settings: Settings, opened: Opened, policy: Policy, notes: pd.DataFrame, as_of: datetime
 ) -> list[dict[str, Any]]:
     """Open, delivered alerts of tier 2 and up, most needed first."""
     shown = [
         alert
-        for alert in state.alerts.values()
+        for alert in opened.state.alerts.values()
         if alert.status == "open" and alert.alert_tier >= 2 and alert.delivered_at is not None
     ]
+    opened.read_evidence_of(shown)
     written: list[Any] = notes.to_dict("records")
     words = {row["alert_id"]: row for row in written}
     missing = [alert.alert_id for alert in shown if alert.alert_id not in words]

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tutorflow.decide import hold_out
-from tutorflow.decide.alerts import Alert
+from tutorflow.decide.episodes import Alert
 from tutorflow.policy.model import Policy
 
 

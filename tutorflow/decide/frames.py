@@ -418,15 +418,17 @@ def load_frames(
     flags: pd.DataFrame | None = None,
     waiting: Collection[str] | None = None,
     calendar: pd.DataFrame | None = None,
+    also_scored: Collection[str] = (),
 ) -> Frames:
     """Frames for the window ``[start, end)`` (naive UTC).
 
-    ``learners`` are those whose rows changed or who have an open alert; None means all. Of
+    ``learners`` are those whose rows changed or who have a signal that waits; None means all. Of
     enrolments only those that started at or after ``enrolled_since`` are read. ``core_skills``
     are the skills the roster marks, ``flags`` the accepted rows of the inbox `manual_flags`.
     Responses, steps and sessions are of the learners of whom anything became known in the window
     and of those with a signal that is ``waiting``; None: of all ``learners``. With a ``calendar``
     (of everybody: :func:`load_calendar`) every frame holds the ``learners`` alone.
+    ``also_scored``: of whom the rows behind the scores are read as well where a day ends.
     """
     _register(warehouse, learners, roster_enrolments, is_group=calendar is not None)
     window = {"start": start, "end": end}
@@ -459,6 +461,7 @@ def load_frames(
             answers, days, sessions, contacts["opened_sessions"], contacts["messages"], ends
         )
     else:
+        warehouse.register("scored_text", pd.DataFrame({"id": sorted(also_scored)}, dtype="str"))
         warehouse.execute(LEARNERS, window)
         scored = load_score_rows(
             fetch, ends, start, LOOKBACK, OPENED_SESSIONS, contacts["messages"]

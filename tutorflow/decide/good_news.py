@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from tutorflow.decide.alerts import Alert
+from tutorflow.decide.episodes import Alert
 from tutorflow.decide.frames import LOOKBACK, Frames, rows_of
 from tutorflow.decide.ids import content_id
 from tutorflow.decide.rules.series import trailing_sum

@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from tutorflow.decide.alerts import Alert, NoteRequest, Signal
+from tutorflow.decide.episodes import Alert, Signal
 from tutorflow.decide.frames import frame, rows_of
+from tutorflow.decide.ticks import NoteRequest
 from tutorflow.publish import read_table
 from tutorflow.settings import Settings
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pandas as pd
 
-from tutorflow.decide.alerts import EPOCH, NoteRequest, Signal
+from tutorflow.decide.episodes import EPOCH, Signal
 from tutorflow.decide.handoff_facts import (
     MEMORY,
     SIMILAR,
@@ -26,6 +26,7 @@ from tutorflow.decide.handoff_facts import (
     look_around,
 )
 from tutorflow.decide.names import name_of
+from tutorflow.decide.ticks import NoteRequest
 from tutorflow.policy.model import Policy
 from tutorflow.settings import Settings
 

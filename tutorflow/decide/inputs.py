@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tutorflow.decide.alerts import OpenState, RecoveryEvent, Signal, TickInput, Watermark
 from tutorflow.decide.encounters import Encounters
+from tutorflow.decide.episodes import RecoveryEvent, Signal
 from tutorflow.decide.frames import Seen, plain_rows
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.signals import RECOVERY_COLUMNS, SIGNAL_COLUMNS, Findings
 from tutorflow.decide.states import Fact
 from tutorflow.decide.surroundings import Surroundings
+from tutorflow.decide.ticks import OpenState, TickInput, Watermark
 from tutorflow.policy import Policy
 from tutorflow.publish.inbox import Inbox
 
@@ -31,8 +32,8 @@ class Span:
     """Which ticks, and whose; times are naive UTC.
 
     ``first`` is the start of the first tick, ``ends`` are the ends of the ticks; signals are looked
-    for from ``start`` on. ``learners``: those with news or an open alert, None for all. ``late``:
-    those with news from before the span; ``is_first``: no tick has been decided before it.
+    for from ``start`` on. ``learners``: those with news or a signal that waits, None for all.
+    ``late``: those with news from before the span. ``is_first``: no tick was decided before it.
     """
 
     first: datetime
@@ -44,6 +45,7 @@ class Span:
     # whose signals wait, of whom the answers are read as well; None: everybody's are read
     waiting: Collection[str] | None = None
     inbox: Inbox = field(default_factory=lambda: Inbox({}, frozenset))  # what people wrote
+    scored: Collection[str] = ()  # who is judged at the end of a day besides, however long silent
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from tutorflow.decide.alerts import LAYERS, Alert, Key, OpenState, Signal
+from tutorflow.decide.episodes import LAYERS, Alert, Key, Signal
 from tutorflow.decide.ids import content_id, fraction
 from tutorflow.decide.names import name_of
 from tutorflow.decide.states import Learner, Spell
+from tutorflow.decide.ticks import OpenState
 from tutorflow.policy.nudges import Nudge, NudgeLibrary, NudgeVariant, QuietHours, filled
 from tutorflow.publish import read_records
 from tutorflow.settings import Settings
@@ -85,6 +86,7 @@ class Desk:
     waiting: dict[str, Row] = field(default_factory=dict)
     given: dict[str, dict[str, Row]] = field(default_factory=lambda: defaultdict(dict))
     changed: dict[str, Row] = field(default_factory=dict)
+    remembered: set[str] = field(default_factory=set)  # of whom all that was given lately is known
 
     @property
     def learners(self) -> set[str]:
@@ -98,8 +100,9 @@ class Desk:
             self.given[row["learner_id"]][row["nudge_row_id"]] = row
 
     def remember(self, settings: Settings, learners: Iterable[str], first: datetime) -> None:
-        """Know what the learners that may be answered in this window were given lately."""
-        ids = sorted(learners)
+        """Know what learners were given lately, before they are answered first in a window."""
+        ids = sorted(set(learners) - self.remembered)
+        self.remembered.update(ids)
         for begin in range(0, len(ids), IDS_AT_ONCE):
             some = ids[begin : begin + IDS_AT_ONCE]
             rows = read_records(
@@ -108,7 +111,7 @@ class Desk:
                 lambda t, some=some: t.c.learner_id.in_(some) & (t.c.send_after >= first - MEMORY),
             )
             for row in rows:
-                self.given[row["learner_id"]][row["nudge_row_id"]] = row
+                self.given[row["learner_id"]].setdefault(row["nudge_row_id"], row)
 
     def advance(
         self,

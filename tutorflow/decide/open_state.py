@@ -1,21 +1,26 @@
-"""Open state out of the serving database, where the last committed tick left it."""
+"""Open state out of the serving database, where the last committed tick left it.
+
+Of most of what is open an hour hears nothing. So evidence, states and facts are read when somebody
+asks for them; what is known to be needed is read beforehand, many at once.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from tutorflow.decide.alerts import Alert, Evidence, Hold, OpenState, Signal, delivered_today
+from tutorflow.decide.alerts import delivered_today
 from tutorflow.decide.crowds import Finding
-from tutorflow.decide.episodes import LAYERS
+from tutorflow.decide.episodes import LAYERS, Alert, Evidence, Signal
 from tutorflow.decide.frames import rows_of
 from tutorflow.decide.said import Consent
 from tutorflow.decide.states import Spell, StateTracker
+from tutorflow.decide.ticks import Hold, OpenState
 from tutorflow.decide.working_time import Coach
 from tutorflow.policy.model import Policy
 from tutorflow.publish import read_records, read_table
@@ -27,17 +32,88 @@ OF_TODAY = timedelta(days=2)  # what was delivered on the day of a tick, in any 
 IDS_AT_ONCE = 5_000
 
 
+class StoredEvidence:
+    """The evidence of alerts in the serving database."""
+
+    def __init__(self, settings: Settings, policy: Policy) -> None:
+        self._settings, self._policy = settings, policy
+        self._read: dict[str, list[Evidence]] = {}
+
+    def read(self, alert_ids: Iterable[str]) -> None:
+        """Read what these alerts rest on, many at once."""
+        wanted = sorted(set(alert_ids) - set(self._read))
+        self._read.update({alert_id: [] for alert_id in wanted})
+        self._read.update(_evidence_of(self._settings, wanted, self._policy))
+
+    def of(self, alert_id: str) -> list[Evidence]:
+        """What an alert rests on."""
+        if alert_id not in self._read:
+            self.read([alert_id])
+        return self._read[alert_id]
+
+
+class StoredAlert(Alert):
+    """An alert of the serving database; its evidence is read when it is first asked for."""
+
+    def __init__(self, row: Mapping[str, Any], stored: StoredEvidence) -> None:
+        columns = {name: row[name] for name in _COLUMNS}
+        super().__init__(key=(row["learner_id"], row["course_id"], row["layer"]), **columns)
+        self._stored: StoredEvidence | None = stored
+        # What its evidence says, until more is added to it.
+        self.__dict__["last_signal_at"] = row["last_signal_at"]
+        for name in ("rules", "subjects"):
+            self.__dict__[name] = json.loads(row[name])
+
+    @property
+    def evidence(self) -> list[Evidence]:
+        """As of any alert."""
+        if self._stored is not None:
+            self._evidence, self._stored = self._stored.of(self.alert_id), None
+        return self._evidence
+
+    @evidence.setter
+    def evidence(self, found: list[Evidence]) -> None:
+        self._evidence, self._stored = found, None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether its evidence has been asked for."""
+        return self._stored is None
+
+
+_COLUMNS = [field.name for field in fields(Alert) if field.name not in ("key", "evidence")]
+
+
 @dataclass
 class Opened:
-    """The open state, and who it concerns."""
+    """The open state at the begin of a window."""
 
     state: OpenState
     tracker: StateTracker
-    learners: set[str]
     last_watermark: datetime | None
     delivered_rows: list[dict[str, Any]] = field(default_factory=list)
-    judged: set[str] = field(default_factory=set)  # learners whose state may change by itself
     roster_version: str | None = None  # in force at the last committed tick
+    stored: StoredEvidence | None = None
+
+    @property
+    def with_open_alert(self) -> set[str]:
+        """The learners of whom an alert is open."""
+        return {key[0] for key, alert in self.state.alerts.items() if alert.status != "closed"}
+
+    def read_evidence(self, learners: Collection[str]) -> None:
+        """Read beforehand what the alerts rest on that may change: those of these learners."""
+        self.read_evidence_of(
+            alert for key, alert in self.state.alerts.items() if key[0] in learners
+        )
+
+    def read_evidence_of(self, alerts: Iterable[Alert]) -> None:
+        """Read beforehand what these alerts rest on."""
+        if self.stored is not None:
+            self.stored.read(
+                alert.alert_id
+                for alert in alerts
+                if isinstance(alert, StoredAlert) and not alert.is_read
+            )
 
     def use_coaches(self, coaches: Mapping[str, Coach]) -> None:
         """Count what has been delivered by the coaches' own days."""
@@ -95,6 +171,7 @@ class Opened:
 
 def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
     """What is open at ``first`` (naive UTC), the start of the first tick to decide."""
+    stored = StoredEvidence(settings, policy)
     alerts = read_records(
         settings,
         "alerts",
@@ -102,17 +179,9 @@ def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
     )
     alerts.sort(key=lambda row: row["opened_at"])
     last = {(row["learner_id"], row["course_id"], row["layer"]): row for row in alerts}
-    # Of what is closed for good, that it was there is enough.
-    over = first - timedelta(hours=policy.reopen_grace_hours)
-    may_change = [
-        row["alert_id"]
-        for row in last.values()
-        if row["status"] != "closed" or row["closed_at"] >= over
-    ]
-    evidence = _evidence_of(settings, may_change, policy)
     state = OpenState()
     for key, row in last.items():
-        state.alerts[key] = _alert(row, evidence.get(row["alert_id"], []))
+        state.alerts[key] = StoredAlert(row, stored)
     for row in read_records(settings, "suppressions", {"released_at": None}):
         hold = Hold(**row)
         state.holds[hold.suppression_id] = hold
@@ -136,17 +205,20 @@ def load(settings: Settings, policy: Policy, first: datetime) -> Opened:
         tracker.timers[who] = spell.since + dwell
         if spell.state == "recovering":
             tracker.timers[who] = max(first, _recovering_until(state, who, policy, spell))
-    learners = {key[0] for key, alert in state.alerts.items() if alert.status != "closed"}
-    learners |= {hold.learner_id for hold in state.holds.values()}
+    live = policy.enabled_rules().keys()  # an alert of a rule that is gone is about to close
+    stored.read(
+        alert.alert_id
+        for alert in state.alerts.values()
+        if alert.status != "closed" and not live >= set(alert.rules)
+    )
     watermark, roster_version = _last_tick(settings)
     return Opened(
         state,
         tracker,
-        learners,
         watermark,
         read_records(settings, "alerts", lambda t: t.c.delivered_at > first - OF_TODAY),
-        {who[0] for who in tracker.spells},
         roster_version,
+        stored,
     )
 
 
@@ -159,42 +231,6 @@ def _recovering_until(state: OpenState, who: tuple[str, str], policy: Policy, sp
         if alert and alert.closed_at is not None and alert.close_reason == "recovered"
     ]
     return max(closed, default=spell.since + lasts)
-
-
-def _alert(row: Mapping[str, Any], evidence: list[Evidence]) -> Alert:
-    return Alert(
-        alert_id=row["alert_id"],
-        key=(row["learner_id"], row["course_id"], row["layer"]),
-        alert_tier=row["alert_tier"],
-        opening_tier=row["opening_tier"],
-        opened_at=row["opened_at"],
-        policy_version=row["policy_version"],
-        status=row["status"],
-        coach_id=row["coach_id"],
-        owner_role=row["owner_role"],
-        channel=row["channel"],
-        delivered_at=row["delivered_at"],
-        delivered_to=row["delivered_to"],
-        delivered_tier=row["delivered_tier"],
-        priority=row["priority"],
-        risen_at=row["risen_at"],
-        due_at=row["due_at"],
-        closed_at=row["closed_at"],
-        close_reason=row["close_reason"],
-        reopened_count=row["reopened_count"],
-        contact_id=row["contact_id"],
-        held_out_at=row["held_out_at"],
-        acknowledged_at=row["acknowledged_at"],
-        acknowledged_by=row["acknowledged_by"],
-        breached_at=row["breached_at"],
-        resumed_at=row["resumed_at"],
-        overridden_at=row["overridden_at"],
-        overridden_by=row["overridden_by"],
-        override_reason=row["override_reason"],
-        override_coach_id=row["override_coach_id"],
-        override_tier=row["override_tier"],
-        evidence=evidence,
-    )
 
 
 def _evidence_of(
@@ -265,9 +301,9 @@ def _load_consents(settings: Settings, state: OpenState) -> None:
 
 def _add_spells(tracker: StateTracker, rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
-        who = (row["learner_id"], row["course_id"])
-        if who not in tracker.spells:
-            tracker.spells[who] = Spell(row["state"], row["since"], row["reason"])
+        tracker.remember(
+            (row["learner_id"], row["course_id"]), Spell(row["state"], row["since"], row["reason"])
+        )
 
 
 def _last_tick(settings: Settings) -> tuple[datetime | None, str | None]:

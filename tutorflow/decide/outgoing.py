@@ -13,7 +13,6 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from tutorflow.decide.alerts import Changes
 from tutorflow.decide.frames import rows_of
 from tutorflow.decide.good_news import returns
 from tutorflow.decide.handoff_facts import NotCommitted
@@ -23,6 +22,7 @@ from tutorflow.decide.practice import plan
 from tutorflow.decide.states import Fact, Learner
 from tutorflow.decide.summaries import Week, close_week, summarise, week_closed
 from tutorflow.decide.surroundings import Surroundings
+from tutorflow.decide.ticks import Changes
 from tutorflow.policy.model import Policy
 from tutorflow.policy.nudges import load_nudges
 from tutorflow.roster import Roster
@@ -42,16 +42,16 @@ class Outgoing:
         around: Surroundings,
         opened: Opened,
         first: datetime,
-        learners: Iterable[str],
         news: pd.DataFrame,
     ) -> None:
-        """``learners`` are those for whom something may happen in the window from ``first`` on.
+        """``first`` is the begin of the window's first tick.
 
         ``news`` are the rows of ``good_news`` that marts alone tell of; returns are heard of
         tick by tick.
         """
         self._settings, self._policy, self._roster = settings, policy, roster
         self._around, self._opened, self._since = around, opened, first
+        self._first = first
         self._weeks: list[Week] = []
         self._news = [row for row in rows_of(news) if row.at >= first]
         self._told = 0
@@ -68,7 +68,6 @@ class Outgoing:
             policy.fingerprint,
         )
         self.desk.load(settings, first)
-        self.desk.remember(settings, learners, first)
         opened.load_spells(settings, self.desk.learners)
 
     def hear(self, as_of: datetime, news: Iterable[Fact], changes: Changes) -> None:
@@ -76,6 +75,7 @@ class Outgoing:
         state, tracker = self._opened.state, self._opened.tracker
         kind = self._good_news(as_of, changes)
         triggers = happened(as_of, state, changes.touched, tracker.entered, kind)
+        self.desk.remember(self._settings, {one.learner_id for one in triggers}, self._first)
         self.desk.advance(as_of, triggers, state, tracker.spells)
         for fact in news:
             if fact.response_count is not None or fact.active_days is not None:

@@ -23,6 +23,8 @@ LEARNERS = f"""
         and is_wanted(learner_id)
     union
     select learner_id from decide_learners
+    union
+    select cast(id as uuid) from scored_text
 """
 
 # The last 20 answers before the window, and every answer in it.

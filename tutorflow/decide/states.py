@@ -7,7 +7,7 @@ label follows from open alerts and a few facts of the learner's own past.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import duckdb
 import pandas as pd
 
-from tutorflow.decide.alerts import Alert, OpenState
+from tutorflow.decide.episodes import Alert
 from tutorflow.decide.frames import frame, rows_of
+from tutorflow.decide.ticks import OpenState
 from tutorflow.policy.model import Policy
 
 Learner = tuple[str, str]  # learner, course
@@ -46,7 +47,7 @@ class Spell:
 
 @dataclass
 class StateTracker:
-    """Current spells, facts and timers of all learners; ``advance`` is called tick by tick."""
+    """Spells, facts and timers of the learners met so far; ``advance`` is called tick by tick."""
 
     policy: Policy
     spells: dict[Learner, Spell] = field(default_factory=dict)
@@ -54,6 +55,15 @@ class StateTracker:
     timers: dict[Learner, datetime] = field(default_factory=dict)
     changed: dict[tuple[str, str, datetime], Spell] = field(default_factory=dict)
     entered: list[tuple[Learner, Spell]] = field(default_factory=list)  # in the latest tick
+    known: set[Learner] = field(default_factory=set)  # whose spell before the window is known
+    # reads the spells and facts of learners who are to be judged
+    meet: Callable[[Collection[str]], None] = lambda learners: None
+
+    def remember(self, learner: Learner, spell: Spell) -> None:
+        """Take up the spell a learner was in before the window, unless it has been already."""
+        if learner not in self.known:
+            self.known.add(learner)
+            self.spells[learner] = spell
 
     def learn(self, fact: Fact) -> Learner:
         """Merge a new fact into what is known; returns whose it is."""
@@ -83,6 +93,7 @@ class StateTracker:
         learners = {self.learn(fact) for fact in facts}
         learners.update(touched)
         learners.update(who for who, at in self.timers.items() if at <= as_of)
+        self.meet({learner for learner, _ in learners})
         for learner in sorted(learners):
             self.timers.pop(learner, None)
             out = is_out_of_scope(*learner, as_of)

@@ -17,9 +17,9 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pandas as pd
 
-from tutorflow.decide.alerts import OpenState
 from tutorflow.decide.frames import frame, rows_of
 from tutorflow.decide.names import name_of
+from tutorflow.decide.ticks import OpenState
 from tutorflow.policy.model import Policy
 
 WEEKS_BEFORE = 4

@@ -19,12 +19,6 @@ import pandas as pd
 
 from tutorflow import hours
 from tutorflow.decide import open_state
-from tutorflow.decide.alerts import (
-    Changes,
-    Context,
-    OpenState,
-    Watermark,
-)
 from tutorflow.decide.alerts import advance as advance_alerts
 from tutorflow.decide.candidates import build_candidates, fit
 from tutorflow.decide.crowds import note_tries
@@ -33,15 +27,14 @@ from tutorflow.decide.exposures import exposures_at
 from tutorflow.decide.flags import flags
 from tutorflow.decide.frames import Frames, frame, load_frames, rows_of
 from tutorflow.decide.good_news import Return, good_news, returns, with_returns
-from tutorflow.decide.inputs import Span as Span
-from tutorflow.decide.inputs import Window as Window
-from tutorflow.decide.inputs import facts_of, tick_inputs
+from tutorflow.decide.inputs import Span, Window, facts_of, tick_inputs
 from tutorflow.decide.open_state import Opened
 from tutorflow.decide.outgoing import Outgoing
 from tutorflow.decide.rule import RULES
 from tutorflow.decide.signals import find
 from tutorflow.decide.states import Fact, Learner, standing_facts
 from tutorflow.decide.surroundings import FAR_PAST, Concerned, Surroundings, surroundings
+from tutorflow.decide.ticks import Changes, Context, OpenState, Watermark
 from tutorflow.policy import Policy, load_policy
 from tutorflow.publish import Candidates, last_committed_tick
 from tutorflow.publish.inbox import open_inbox
@@ -77,45 +70,46 @@ def advance_window(
         sources = source_watermarks(settings, now)
         start = _window_start(first, last, undecided, opened.last_watermark, settings)
         opened.remember_signals(settings, start)
+        troubled = opened.with_open_alert
+        waiting = {hold.learner_id for hold in opened.state.holds.values() if hold.signal_id}
         span = Span(
             first,
             ends,
             start,
-            sorted({*undecided["learner_id"], *opened.learners}),
+            sorted({*undecided["learner_id"], *waiting}),
             _late_learners(undecided, first),
             last is None,
             _whose_signals_wait(opened.state),
             open_inbox(settings, ends, lambda ids: _known_learners(warehouse, ids)),
+            troubled,
         )
+        opened.read_evidence(set(span.learners or ()))
         frames = read_frames(warehouse, settings, roster, span)
         watermark = watermarks(sources, frames.source_courses)
-        settling = settling_of(opened.state)
+        settling = settling_of(opened.state, set(span.learners or ()))
         window = gather(warehouse, settings, policy, roster, span, frames, watermark, settling)
         around = window.around
         opened.use_coaches(around.coaches)
         opened.remember_fired(settings, policy, first, around.is_out_of_scope)
-        opened.load_spells(settings, {*(span.learners or ()), *window.found.signals["learner_id"]})
+        opened.read_evidence(set(window.found.signals["learner_id"]))
         window = replace(
             meet(warehouse, settings, window, opened.state),
             judges_all=last is not None and opened.roster_version != roster.version,
         )
-        _load_concerned(warehouse, settings, window, opened)
+        _load_concerned(settings, window, opened)
+        opened.tracker.meet = _meeting(warehouse, settings, span, opened)
         log: list[dict[str, Any]] = []
         moments: dict[tuple[str, str], pd.Timestamp] = {}
+        zone = settings.timezone
         exposures: list[Any] = []
         returned: list[Return] = []
-        begun = frames.enrolments[frames.enrolments["starts_at"] >= start]
-        concerned = {
-            *(span.learners or ()),
-            *window.found.signals["learner_id"],
-            *begun["learner_id"],
-            *(learner for learner, _ in opened.tracker.spells),
-        }
         told = good_news(frames, policy, start, ends[-1], around.titles, around.is_out_of_scope)
-        outgoing = Outgoing(settings, policy, roster, around, opened, first, concerned, told)
+        outgoing = Outgoing(settings, policy, roster, around, opened, first, told)
 
         def on_tick(index: int, news: list[Fact], changes: Changes) -> None:
-            _note_moments(moments, ends[index], news, opened.state)
+            since = ends[index - 1] if index else first
+            days = [hours.local_date(hours.to_aware_utc(at), zone) for at in (since, ends[index])]
+            _note_moments(moments, ends[index], news, opened.state, days[0] < days[1])
             touched = [opened.state.alerts[key] for key in changes.touched]
             exposures.extend(exposures_at(ends[index], touched, policy))
             returned.extend(returns(touched, ends[index]))
@@ -180,6 +174,7 @@ def read_frames(
         flags(settings, span.inbox, span.first, span.ends, span.start),
         span.waiting,
         calendar,
+        span.scored,
     )
 
 
@@ -239,29 +234,44 @@ def meet(
     return replace(window, encounters=met)
 
 
-def settling_of(state: OpenState) -> dict[str, set[int]]:
-    """How many items without its signal open alerts ask for, by rule."""
+def settling_of(state: OpenState, learners: Collection[str]) -> dict[str, set[int]]:
+    """How many items without its signal open alerts of the learners ask for, by rule."""
     asked: dict[str, set[int]] = defaultdict(set)
-    for alert in state.alerts.values():
-        for evidence in alert.evidence if alert.status != "closed" else ():
+    for key, alert in state.alerts.items():
+        for evidence in alert.evidence if alert.status != "closed" and key[0] in learners else ():
             if evidence.recovery is not None and evidence.recovery[0] == "items_without_signal":
                 asked[evidence.signal.rule_id].add(evidence.recovery[1])
     return asked
 
 
-def _load_concerned(
-    warehouse: duckdb.DuckDBPyConnection, settings: Settings, window: Window, opened: Opened
-) -> None:
-    """States and facts of the learners whom the calendar or a timer concerns in the window."""
-    span, tracker = window.span, opened.tracker
+def _load_concerned(settings: Settings, window: Window, opened: Opened) -> None:
+    """States of the learners whom the calendar concerns in the window."""
+    span = window.span
     concerned = window.around.changing_between(span.first, span.ends[-1])
     if window.judges_all:
         concerned.append((None, None))
     opened.load_spells_of(settings, concerned)
-    if span.learners is not None:
-        without = sorted({learner for learner, _ in tracker.spells} - set(span.learners))
+
+
+def _meeting(
+    warehouse: duckdb.DuckDBPyConnection, settings: Settings, span: Span, opened: Opened
+) -> Callable[[Collection[str]], None]:
+    """How the state tracker learns of those it is to judge, once each."""
+    tracker, met = opened.tracker, set[str]()
+    has_rows = set(span.learners or ())
+
+    def meet(learners: Collection[str]) -> None:
+        strangers = sorted(set(learners) - met)
+        met.update(strangers)
+        opened.load_spells(settings, strangers)
+        without = [learner for learner in strangers if learner not in has_rows]
         for fact in standing_facts(warehouse, without, span.first):
+            news = tracker.facts.pop((fact.learner_id, fact.course_id), None)
             tracker.learn(fact)
+            if news is not None:
+                tracker.learn(news)
+
+    return meet
 
 
 def decide_window(window: Window, opened: Opened, on_tick: OnTick) -> Changes:
@@ -417,12 +427,13 @@ def _note_moments(
     as_of: datetime,
     facts: list[Fact],
     state: OpenState,
+    is_day_over: bool,
 ) -> None:
-    """A learner's scores are as of the last tick with activity or an open alert."""
+    """Scores are as of the last tick with activity, or, with an open alert, of a day's end."""
     at = pd.Timestamp(as_of)
     for fact in facts:
         moments[fact.learner_id, fact.course_id] = at
-    for key, alert in state.alerts.items():
+    for key, alert in state.alerts.items() if is_day_over else ():
         if alert.status != "closed":
             moments[key[0], key[1]] = at
 

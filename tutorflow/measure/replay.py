@@ -20,22 +20,15 @@ import duckdb
 import pandas as pd
 
 from tutorflow import hours
-from tutorflow.decide.alerts import Alert, Changes, Hold, OpenState, Watermark
-from tutorflow.decide.episodes import OF_ITS_RULE
+from tutorflow.decide.episodes import OF_ITS_RULE, Alert
 from tutorflow.decide.exposures import exposures_at
 from tutorflow.decide.frames import SOURCE_COURSES, WITHDRAWALS, frame
+from tutorflow.decide.inputs import Span, Window
 from tutorflow.decide.open_state import Opened
 from tutorflow.decide.signals import Findings
 from tutorflow.decide.states import Fact, StateTracker
-from tutorflow.decide.window import (
-    LATEST_LOOK_BACK,
-    Span,
-    Window,
-    decide_window,
-    look_around,
-    meet,
-    watermarks,
-)
+from tutorflow.decide.ticks import Changes, Hold, OpenState, Watermark
+from tutorflow.decide.window import LATEST_LOOK_BACK, decide_window, look_around, meet, watermarks
 from tutorflow.errors import TutorflowError
 from tutorflow.measure.searching import Search, search, stacked
 from tutorflow.policy import Policy
@@ -302,7 +295,7 @@ class _Replayed(Inbox):
 def open_before(stage: Stage, progress: Progress | None) -> Opened:
     """What was open when the plan's own ticks begin: the one in force over all ticks before."""
     in_force = stage.windows[0]
-    opened = Opened(OpenState(), StateTracker(in_force.policy), set(), None)
+    opened = Opened(OpenState(), StateTracker(in_force.policy), None)
     if stage.plan.before:
         ends = stage.plan.before
         span = _span(
