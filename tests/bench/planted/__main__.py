@@ -13,7 +13,7 @@ from tests.bench.planted.report import markdown
 
 
 def main() -> None:
-    """Play the seeds one after the other, print the tables, write them where `--out` says."""
+    """Play one seed after the other and print the tables; `--out` has them after each."""
     asked = _arguments()
     folder = Path(tempfile.mkdtemp(prefix="tutorflow-planted-", dir=asked.folder))
     found: list[Found] = []
@@ -22,15 +22,18 @@ def main() -> None:
             print(f"seed {seed}:", end=" ", flush=True)
             found.append(find(folder / str(seed), asked.learners, asked.weeks, seed, _say))
             print(f"{found[-1].seconds:.0f} s", flush=True)
+            if asked.out:
+                asked.out.write_text(_tables(asked, found), encoding="utf-8")
             if not asked.keep:
                 shutil.rmtree(folder / str(seed))
     finally:
         if not asked.keep:
             shutil.rmtree(folder, ignore_errors=True)
-    text = f"{asked.learners} learners, {asked.weeks} weeks per seed\n\n{markdown(found)}\n"
-    print(f"\n{text}")
-    if asked.out:
-        asked.out.write_text(text, encoding="utf-8")
+    print(f"\n{_tables(asked, found)}")
+
+
+def _tables(asked: argparse.Namespace, found: list[Found]) -> str:
+    return f"{asked.learners} learners, {asked.weeks} weeks per seed\n\n{markdown(found)}\n"
 
 
 def _arguments() -> argparse.Namespace:
