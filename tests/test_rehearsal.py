@@ -19,7 +19,7 @@ from rich.console import Console
 from flows.hour import run_hour
 from tutorflow.decide.frames import frame
 from tutorflow.errors import TutorflowError
-from tutorflow.measure import searching
+from tutorflow.measure import replay, searching
 from tutorflow.measure.rehearsal import Precision, Rehearsal, published_cases, rehearse
 from tutorflow.measure.rehearsal_page import as_html, as_text, coach_days, days_of
 from tutorflow.measure.replay import COMPARED, same_rules
@@ -108,6 +108,22 @@ def test_learners_may_be_searched_in_groups_side_by_side(
     pd.testing.assert_frame_equal(apart.in_force.alerts, compared.in_force.alerts)
     pd.testing.assert_frame_equal(apart.in_force.deliveries, compared.in_force.deliveries)
     assert apart.in_force.signals == compared.in_force.signals
+
+
+def test_two_policies_may_be_played_side_by_side(
+    settings: Settings, compared: Rehearsal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "SIGNALS_SIDE_BY_SIDE", 1)
+    apart = rehearse(settings, candidate_policy(tmp_path, a_day=1), MIDWAY, TINY_NOW)
+    for one, other in (
+        (apart.in_force, compared.in_force),
+        (apart.candidate, compared.candidate),
+    ):
+        assert one is not None and other is not None
+        pd.testing.assert_frame_equal(one.alerts, other.alerts)
+        pd.testing.assert_frame_equal(one.deliveries, other.deliveries)
+        pd.testing.assert_frame_equal(one.held, other.held)
+        assert one.signals == other.signals
 
 
 @pytest.fixture

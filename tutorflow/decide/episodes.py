@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tutorflow.policy.model import Policy
 
@@ -87,6 +87,12 @@ class Evidence:
     def is_note(self) -> bool:
         """It says something about the trouble but is none by itself."""
         return self.signal.alert_tier == 0
+
+    @property
+    def severity(self) -> float:
+        """How far the signal is past its threshold, relative to it, in 0-1."""
+        observed, threshold = self.signal.observed, self.signal.threshold
+        return min(abs(observed - threshold) / max(abs(threshold), 1e-9), 1)
 
     def hear(self, event: RecoveryEvent) -> bool:
         """Take a recovery event into account if it is about this signal and came after it.
@@ -176,15 +182,27 @@ class Alert:
         return [e for e in self.evidence if not e.is_note]
 
     def add(self, found: Iterable[Evidence]) -> None:
-        """More evidence."""
-        self.evidence.extend(found)
+        """More evidence; what is said of the trouble follows from it anew."""
+        more = list(found)
+        self.evidence.extend(more)
+        new = [e for e in more if not e.is_note]
+        if not new:
+            return
+        known: dict[str, Any] = self.__dict__
+        signals, severity = known.get("signals"), known.get("severity")
         for name in ("standing", "last_signal_at", "signals", "rules", "subjects", "severity"):
-            self.__dict__.pop(name, None)
+            known.pop(name, None)
+        if severity is not None:
+            known["severity"] = max(severity, *(e.severity for e in new))
+        later = sorted((e.signal for e in new), key=_when)
+        if signals and _when(signals[-1]) <= _when(later[0]):  # most become known in order
+            known["signals"] = [*signals, *later]
+            known["last_signal_at"] = later[-1].fired_at
 
     @cached_property
     def signals(self) -> list[Signal]:
         """The signals in the order in which they fired, whatever order they became known in."""
-        return sorted((e.signal for e in self.standing), key=lambda s: (s.fired_at, s.signal_id))
+        return sorted((e.signal for e in self.standing), key=_when)
 
     @cached_property
     def rules(self) -> list[str]:
@@ -204,10 +222,7 @@ class Alert:
     @cached_property
     def severity(self) -> float:
         """How far the worst signal is past its threshold, relative to it, in 0-1."""
-        return max(
-            min(abs(e.signal.observed - e.signal.threshold) / max(abs(e.signal.threshold), 1e-9), 1)
-            for e in self.standing
-        )
+        return max(e.severity for e in self.standing)
 
     def rank(self, policy: Policy, core_skills: frozenset[str]) -> float:
         """The priority: tier first, then severity, agreement of rules, and core skills."""
@@ -229,6 +244,10 @@ class Alert:
             if rules >= band.rules and n >= band.n:
                 return name, basis
         return "low", basis
+
+
+def _when(signal: Signal) -> tuple[datetime, str]:
+    return signal.fired_at, signal.signal_id
 
 
 def queue_key(alert: Alert) -> tuple[float, float, str]:

@@ -45,6 +45,10 @@ class Spell:
     until: datetime | None = None
 
 
+def _know(learners: Collection[str]) -> None:
+    """Everybody has been met."""
+
+
 @dataclass
 class StateTracker:
     """Spells, facts and timers of the learners met so far; ``advance`` is called tick by tick."""
@@ -57,7 +61,7 @@ class StateTracker:
     entered: list[tuple[Learner, Spell]] = field(default_factory=list)  # in the latest tick
     known: set[Learner] = field(default_factory=set)  # whose spell before the window is known
     # reads the spells and facts of learners who are to be judged
-    meet: Callable[[Collection[str]], None] = lambda learners: None
+    meet: Callable[[Collection[str]], None] = _know
 
     def remember(self, learner: Learner, spell: Spell) -> None:
         """Take up the spell a learner was in before the window, unless it has been already."""

@@ -11,8 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pandas as pd
@@ -337,6 +338,14 @@ def _concerned(changing: list[Concerned], known: Collection[Learner]) -> list[Le
     return found
 
 
+class Feed(NamedTuple):
+    """A source that is not retired: the courses it sends events of, which, and up to when all."""
+
+    courses: frozenset[str]
+    event_types: frozenset[str]
+    complete_until: datetime
+
+
 def watermarks(sources: pd.DataFrame, source_courses: pd.DataFrame) -> Watermark:
     """How far a rule may look on a course at a tick: never past the tick or a feed it needs.
 
@@ -348,31 +357,40 @@ def watermarks(sources: pd.DataFrame, source_courses: pd.DataFrame) -> Watermark
     seen: dict[str, set[str]] = defaultdict(set)
     for row in rows_of(source_courses):
         seen[row.source].add(row.course_id)
-    active = [row for row in rows_of(sources) if not row.is_retired]
-    cache: dict[tuple[str, str], datetime | None] = {}
+    feeds = [
+        Feed(
+            frozenset(seen[row.source] if row.courses is None else row.courses),
+            frozenset(row.event_types),
+            FAR_PAST if pd.isna(row.complete_until) else row.complete_until.to_pydatetime(),
+        )
+        for row in rows_of(sources)
+        if not row.is_retired
+    ]
+    return partial(_watermark, feeds, {})  # a partial: it may go to another process
 
-    def complete_until(rule: str, course: str) -> datetime | None:
-        feeds = [
-            row
-            for row in active
-            if course in (row.courses if row.courses is not None else seen[row.source])
-            and set(RULES[rule].event_types) & set(row.event_types)
-        ]
-        if RULES[rule].missing({name for row in feeds for name in row.event_types}):
-            return None
-        times = [
-            FAR_PAST if pd.isna(row.complete_until) else row.complete_until.to_pydatetime()
-            for row in feeds
-        ]
-        return min(times) if times else None
 
-    def watermark(rule: str, course: str, as_of: datetime) -> datetime | None:
-        if (rule, course) not in cache:
-            cache[rule, course] = complete_until(rule, course) if rule in RULES else None
-        known = cache[rule, course]
-        return None if known is None else min(as_of, known)
+def _watermark(
+    feeds: list[Feed],
+    known: dict[tuple[str, str], datetime | None],
+    rule: str,
+    course: str,
+    as_of: datetime,
+) -> datetime | None:
+    if (rule, course) not in known:
+        known[rule, course] = _complete_until(feeds, rule, course) if rule in RULES else None
+    until = known[rule, course]
+    return None if until is None else min(as_of, until)
 
-    return watermark
+
+def _complete_until(feeds: list[Feed], rule: str, course: str) -> datetime | None:
+    needed = [
+        feed
+        for feed in feeds
+        if course in feed.courses and not feed.event_types.isdisjoint(RULES[rule].event_types)
+    ]
+    if RULES[rule].missing({name for feed in needed for name in feed.event_types}):
+        return None
+    return min((feed.complete_until for feed in needed), default=None)
 
 
 def _window_start(

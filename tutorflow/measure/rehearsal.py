@@ -7,7 +7,6 @@ differs because events arrived late is told apart.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections import defaultdict
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ from tutorflow.measure.replay import (
     late_learners,
     make_plan,
     open_before,
-    play,
+    play_all,
     set_stage,
 )
 from tutorflow.policy import Policy, load_policy
@@ -116,9 +115,7 @@ def rehearse(
     with open_warehouse(settings, read_only=True) as warehouse:
         stage = set_stage(warehouse, settings, policies, roster, plan)
         opened = open_before(stage, progress)
-        mine, *others = [
-            play(stage, window, copy.deepcopy(opened), progress) for window in stage.windows
-        ]
+        mine, *others = play_all(stage, opened, progress)
         theirs = others[0] if others else None
         late = late_learners(warehouse, settings, plan) if plan.is_as_decided else set()
     published = read_table(settings, "alerts")

@@ -7,13 +7,16 @@ gone over with the policy in force, so that the open state there is what it was.
 
 from __future__ import annotations
 
+import copy
 import json
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 import duckdb
@@ -38,6 +41,7 @@ from tutorflow.pull import source_watermarks
 from tutorflow.pull.watermarks import is_retired
 from tutorflow.roster import Roster
 from tutorflow.settings import Settings
+from tutorflow.warehouse import open_warehouse
 
 # Parts of a policy that come after the rules: what the rules find does not depend on them.
 AFTER_THE_RULES = frozenset(
@@ -54,6 +58,7 @@ AFTER_THE_RULES = frozenset(
         "rules",
     }
 )
+SIGNALS_SIDE_BY_SIDE = 50_000  # so many are worth another process
 OF_A_RULE = (OF_ITS_RULE, "score_below")  # recoveries that one rule's rows tell
 Progress = Callable[[int, int, datetime], None]  # ticks done, ticks in all, last tick
 # What a rehearsed alert and a published one are compared by.
@@ -147,9 +152,12 @@ def make_plan(settings: Settings, start: datetime, end: datetime, every: hours.T
 
 @dataclass(frozen=True)
 class Stage:
-    """What the policies are given: a window over all ticks for each, the one in force first."""
+    """What the policies are given: a window over all ticks for each, the one in force first.
 
-    warehouse: duckdb.DuckDBPyConnection
+    Without a ``warehouse`` it may go to another process, which opens its own.
+    """
+
+    warehouse: duckdb.DuckDBPyConnection | None
     settings: Settings
     plan: Plan
     windows: list[Window]
@@ -231,15 +239,22 @@ def logged_watermarks(
     texts = {
         at.to_pydatetime(): text for at, text in zip(log["as_of"], log["watermarks"], strict=True)
     }
-    built: dict[datetime, Watermark] = {}
+    return partial(_logged_watermark, settings, texts, source_courses, {})
 
-    def watermark(rule: str, course: str, as_of: datetime) -> datetime | None:
-        if as_of not in built:
-            sources = _sources_at(settings, as_of, json.loads(texts[as_of]))
-            built[as_of] = watermarks(sources, source_courses)
-        return built[as_of](rule, course, as_of)
 
-    return watermark
+def _logged_watermark(
+    settings: Settings,
+    texts: Mapping[datetime, str],
+    source_courses: pd.DataFrame,
+    built: dict[datetime, Watermark],
+    rule: str,
+    course: str,
+    as_of: datetime,
+) -> datetime | None:
+    if as_of not in built:
+        sources = _sources_at(settings, as_of, json.loads(texts[as_of]))
+        built[as_of] = watermarks(sources, source_courses)
+    return built[as_of](rule, course, as_of)
 
 
 def _sources_at(settings: Settings, as_of: datetime, until: Mapping[str, str]) -> pd.DataFrame:
@@ -311,6 +326,25 @@ def open_before(stage: Stage, progress: Progress | None) -> Opened:
     return opened
 
 
+def play_all(stage: Stage, opened: Opened, progress: Progress | None) -> list[Rehearsed]:
+    """What each policy of the stage did, from the same open state on; long ones side by side."""
+    first, *others = stage.windows
+    if not others:
+        return [play(stage, first, opened, progress)]
+    if len(first.found.signals) < SIGNALS_SIDE_BY_SIDE:
+        return [play(stage, one, copy.deepcopy(opened), progress) for one in stage.windows]
+    bare = replace(stage, warehouse=None, windows=[])
+    with ProcessPoolExecutor(len(others), mp_context=get_context("spawn")) as processes:
+        apart = [processes.submit(_play_apart, bare, one, opened) for one in others]
+        mine = play(stage, first, copy.deepcopy(opened), progress)
+        return [mine, *(one.result() for one in apart)]
+
+
+def _play_apart(stage: Stage, whole: Window, opened: Opened) -> Rehearsed:
+    with open_warehouse(stage.settings, read_only=True) as warehouse:
+        return play(replace(stage, warehouse=warehouse), whole, opened, None)
+
+
 def play(stage: Stage, whole: Window, opened: Opened, progress: Progress | None) -> Rehearsed:
     """Move the open state over the rehearsed ticks and collect what happened.
 
@@ -350,6 +384,7 @@ def play(stage: Stage, whole: Window, opened: Opened, progress: Progress | None)
 
 def _window(stage: Stage, whole: Window, span: Span, state: OpenState) -> Window:
     """The part of a window over all ticks that lies in the span."""
+    assert stage.warehouse is not None
     window = replace(whole, span=span, found=_cut(whole.found, span.start, span.ends[-1]))
     return meet(stage.warehouse, stage.settings, window, state)
 
