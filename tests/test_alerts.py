@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from tutorflow.decide.episodes import Alert, RecoveryEvent, Signal, queue_key
+from tutorflow.decide.episodes import Alert, Evidence, RecoveryEvent, Signal, queue_key
 from tutorflow.decide.working_time import Coach
 from tutorflow.publish import read_table
 from tutorflow.settings import load_settings
@@ -735,3 +735,30 @@ def test_the_queue_does_not_depend_on_the_machine_s_time_zone(
     monkeypatch.undo()
     time.tzset()
     assert found == [["ben", "ana"], ["ben", "ana"]]
+
+
+@given(st.permutations(range(5)))
+def test_evidence_that_comes_later_counts_as_if_it_had_always_been_there(order: list[int]) -> None:
+    kinds = [
+        ("repeated_misses", 2, "fractions"),
+        ("hint_overuse", 0, "fractions"),
+        ("repeated_misses", 2, "ratios"),
+        ("inactive", 3, ""),
+        ("hint_overuse", 1, "decimals"),
+    ]
+    found = [
+        Evidence(signal(rule=rule, tier=tier, subject=subject, at=DAY_0 + hours(n), observed=n))
+        for n, (rule, tier, subject) in enumerate(kinds)
+    ]
+    names = ("last_signal_at", "standing", "signals", "rules", "subjects", "severity")
+    first = 0 if found[order[0]].is_note else order[0]
+    grown = Alert("a", ("ana", COURSE, "content"), 2, 2, DAY_0, "p", evidence=[found[first]])
+    for place in order:
+        said = [getattr(grown, name) for name in names]
+        assert all(said[1:3])
+        if place != first:
+            grown.add([found[place]])
+    whole = replace(grown, evidence=list(grown.evidence))
+    assert len(whole.evidence) == len(found)
+    for name in names:
+        assert getattr(grown, name) == getattr(whole, name), name

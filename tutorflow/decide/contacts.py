@@ -327,7 +327,8 @@ def with_context(
     ``report_before`` the last report of the same kind before that assessment (28 days at most)
     """
     rows = check_ins.reset_index(drop=True).assign(row=range(len(check_ins)))
-    answers = responses[responses["p_mastery_after"].notna()]
+    of_them = responses["learner_id"].isin(rows["learner_id"].unique())
+    answers = responses[of_them & responses["p_mastery_after"].notna()]
     answers = answers.sort_values(["known_at", "response_number"], kind="stable")
     named, unnamed = rows[rows["skill_id"].notna()], rows[rows["skill_id"].isna()]
     mastery = pd.concat(

@@ -471,8 +471,8 @@ def load_frames(
         sessions = _of(sessions, active)
         contacts["opened_sessions"] = _of(contacts["opened_sessions"], active)
     return Frames(
-        responses=_with_item_means(responses, fetch(ITEMS)),
-        steps=fetch(STEPS),
+        responses=in_codes(_with_item_means(responses, fetch(ITEMS))),
+        steps=in_codes(fetch(STEPS)),
         learning_sessions=sessions,
         calendar=load_calendar(warehouse, start, end, zone)
         if calendar is None
@@ -510,6 +510,12 @@ def frame(
     table = warehouse.execute(query, parameters).to_arrow_table()
     result: pd.DataFrame = table.to_pandas()
     return result
+
+
+def in_codes(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with their texts as categories: to choose rows and to group them is much faster."""
+    texts = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
+    return rows.astype(dict.fromkeys(texts, "category"))
 
 
 def rows_of(rows: pd.DataFrame) -> Iterator[Any]:

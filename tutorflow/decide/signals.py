@@ -132,9 +132,8 @@ def _while_struggling(
     elif rows.empty or responses.empty:
         return replace(condition, holds=pd.Series(False, index=rows.index))
     else:
-        asked = rows[["learner_id", "course_id"]].assign(
-            at=rows[condition.fired_at], row=rows.index
-        )
+        who = {name: responses[name].dtype for name in ("learner_id", "course_id")}
+        asked = rows[[*who]].astype(who).assign(at=rows[condition.fired_at], row=rows.index)
         answers = responses[["learner_id", "course_id", "known_at", *columns]]
         lately = (
             pd.merge_asof(
@@ -215,12 +214,12 @@ def _describe(
         {
             "rule_id": rule.name,
             "rule_version": str(entry.version),
-            "learner_id": rows["learner_id"],
-            "course_id": rows["course_id"],
+            "learner_id": rows["learner_id"].astype("str"),
+            "course_id": rows["course_id"].astype("str"),
             "layer": rows[condition.layer].fillna(entry.layer) if condition.layer else entry.layer,
             "alert_tier": level.alert_tier,
             "subject_kind": rule.subject,
-            "subject_id": subject.fillna(""),
+            "subject_id": subject.astype("str").fillna(""),
             "anchor_id": rows[condition.anchor].astype("str"),
             "fired_at": rows[condition.fired_at].astype("datetime64[us]"),
             "observed": condition.observed.iloc[positions].astype("float64"),
@@ -363,9 +362,9 @@ def _recoveries(
     return pd.DataFrame(
         {
             "kind": kind,
-            "learner_id": rows["learner_id"],
-            "course_id": rows["course_id"],
-            "subject_id": subject,
+            "learner_id": rows["learner_id"].astype("str"),
+            "course_id": rows["course_id"].astype("str"),
+            "subject_id": subject.astype("str"),
             "run": 1,
             "since": rows[since].astype("datetime64[us]"),
             "at": rows["known_at"].astype("datetime64[us]"),

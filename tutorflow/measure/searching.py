@@ -130,7 +130,7 @@ def _seen(frames: Frames, found: Iterable[Findings], span: Span) -> Seen:
     anchors = pd.concat([one.signals["anchor_id"] for one in found])
     responses = frames.responses[["event_id", "item_id"]]
     return Seen(
-        responses=responses[responses["event_id"].isin(anchors)],
+        responses=responses[responses["event_id"].isin(anchors)].astype("str"),
         days=frames.days,
         answer_facts=answers.rename(columns={"at": "known_at"}).drop(columns="tick"),
         enrolments=frames.enrolments,
