@@ -188,9 +188,11 @@ def _changed_evidence(settings: Settings, candidates: Candidates) -> pd.DataFram
 def _alerts_open_twice(settings: Settings, alerts: pd.DataFrame) -> pd.DataFrame:
     """One row per learner, course and layer with more than one alert that is not closed."""
     identity = ["learner_id", "course_id", "layer"]
-    committed = read_table(settings, "alerts", lambda t: t.c.status != "closed")
-    committed = committed[~committed["alert_id"].isin(alerts["alert_id"])]
     open_now = alerts[alerts["status"] != "closed"]
+    # Of learners of whom nothing changed nothing can be open twice that was not before.
+    committed = _committed(settings, "alerts", set(open_now["learner_id"]), "learner_id")
+    committed = committed[committed["status"] != "closed"]
+    committed = committed[~committed["alert_id"].isin(alerts["alert_id"])]
     both = pd.concat([open_now, committed], ignore_index=True)[["alert_id", *identity]]
     twice = both[both.duplicated(identity, keep=False)].sort_values([*identity, "alert_id"])
     return twice.groupby(identity, as_index=False).agg(alert_ids=("alert_id", ", ".join))
@@ -262,12 +264,14 @@ def _coach_days(settings: Settings, candidates: Candidates) -> pd.DataFrame:
     return counted.assign(capacity=room, beyond_capacity=counted["delivered"] - room)
 
 
-def _committed(settings: Settings, name: str, ids: set[str]) -> pd.DataFrame:
-    """Committed rows of a table whose (single) key is among the ids."""
-    (key,) = table(name).key
+def _committed(
+    settings: Settings, name: str, ids: set[str], column: str | None = None
+) -> pd.DataFrame:
+    """Committed rows of a table whose column, else whose (single) key, is among the ids."""
+    looked_at = table(name).key[0] if column is None else column
     wanted = sorted(ids)
     parts = [
-        read_table(settings, name, {key: wanted[begin : begin + _IDS_AT_ONCE]})
+        read_table(settings, name, {looked_at: wanted[begin : begin + _IDS_AT_ONCE]})
         for begin in range(0, len(wanted), _IDS_AT_ONCE)
     ]
     return pd.concat(parts, ignore_index=True) if parts else table(name).empty_frame()
