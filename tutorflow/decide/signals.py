@@ -133,7 +133,9 @@ def _while_struggling(
         return replace(condition, holds=pd.Series(False, index=rows.index))
     else:
         who = {name: responses[name].dtype for name in ("learner_id", "course_id")}
-        asked = rows[[*who]].astype(who).assign(at=rows[condition.fired_at], row=rows.index)
+        is_known = pd.concat([rows[name].isin(responses[name].unique()) for name in who], axis=1)
+        asked = rows[is_known.all(axis=1)]
+        asked = asked[[*who]].astype(who).assign(at=asked[condition.fired_at], row=asked.index)
         answers = responses[["learner_id", "course_id", "known_at", *columns]]
         lately = (
             pd.merge_asof(

@@ -176,7 +176,9 @@ def set_stage(
     ends = [*plan.before, *plan.ends]
     learners = set(frame(warehouse, "select distinct learner_id from marts.events")["learner_id"])
     span = _span(plan.first, ends, plan.first - settings.late_horizon, learners, is_first=True)
-    found = search(warehouse, settings, roster, span, _searches(policies, plan))
+    own = {index: _own_rules(policies[0], other) for index, other in enumerate(policies) if index}
+    searches = _searches(policies[0], [one for one in own.values() if one.rules], plan)
+    found = search(warehouse, settings, roster, span, searches)
     source_courses = frame(warehouse, SOURCE_COURSES)
     if plan.is_as_decided:
         watermark = logged_watermarks(settings, plan.log, source_courses)
@@ -185,39 +187,54 @@ def set_stage(
         watermark = watermarks(sources, source_courses)
     changes = frame(warehouse, WITHDRAWALS, {"end": ends[-1]})
     known, *fresh = found.findings
-    same = [same_rules(policies[0], other) for other in policies[1:]]
+    general = replace(
+        known,
+        signals=known.signals[:0],
+        recoveries=known.recoveries[~known.recoveries["kind"].isin(OF_A_RULE)],
+    )
+    more = iter(fresh)
+    findings = [
+        known,
+        *(
+            _joined(
+                known,
+                next(more) if one.rules else general,
+                same_rules(policies[0], policies[index]),
+            )
+            for index, one in own.items()
+        ),
+    ]
     windows = [
         Window(
             span,
             policy,
             found.seen,
-            findings,
+            found_by,
             look_around(warehouse, settings, policy, roster, changes),
             watermark,
             settings.late_horizon,
         )
-        for policy, findings in zip(
-            policies, [known, *map(partial(_joined, known), fresh, same)], strict=True
-        )
+        for policy, found_by in zip(policies, findings, strict=True)
     ]
     return Stage(warehouse, settings, plan, windows, _heard(settings, ends), learners)
 
 
-def _searches(policies: Sequence[Policy], plan: Plan) -> list[Search]:
-    """The policy in force, and of the others the rules that may find something else."""
-    in_force, *others = policies
+def _own_rules(in_force: Policy, other: Policy) -> Policy:
+    """The policy with the rules alone that may find something else than under the one in force."""
+    same = same_rules(in_force, other)
+    rules = {name: rule for name, rule in other.rules.items() if rule.enabled and name not in same}
+    return other.model_copy(update={"rules": rules})
+
+
+def _searches(in_force: Policy, others: Sequence[Policy], plan: Plan) -> list[Search]:
+    """A search with the policy in force, and one with each of the others."""
     # What its alerts ask for that are open when the others begin.
     settling = {
         name: [recovery.times]
         for name in in_force.rules
         if plan.before and (recovery := in_force.recovery_of(name)).kind == OF_ITS_RULE
     }
-    searches = [Search(in_force, {})]
-    for other in others:
-        same = same_rules(in_force, other)
-        rules = {name: rule for name, rule in other.rules.items() if name not in same}
-        searches.append(Search(other.model_copy(update={"rules": rules}), settling))
-    return searches
+    return [Search(in_force, {}), *(Search(other, settling) for other in others)]
 
 
 def _span(
