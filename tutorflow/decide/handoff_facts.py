@@ -33,41 +33,12 @@ SIMILAR = timedelta(days=90)  # cases like this one
 IDS_AT_ONCE = 2_000
 NOTES_AT_ONCE = 10_000  # so that memory does not grow with the window
 
-# What the notes may speak of, read in one pass each; the queries below look at nothing else.
-NOTED = {
-    "noted_events": """
-        select
-            event_id, learner_id, course_id, item_id, module_id, skill_id, event_type, actor,
-            occurred_at, known_at, is_activity, attributes
-        from marts.events
-        where learner_id in (select cast(learner_id as uuid) from asked_notes)
-            and known_at < (select max(written_at) from asked_notes)
-            and (
-                is_activity
-                or event_type in (
-                    'response_submitted', 'item_presented', 'hint_requested',
-                    'explanation_viewed', 'difficulty_changed', 'message_sent',
-                    'session_attended'
-                )
-            )
-    """,
-    "noted_responses": """
-        select
-            event_id, learner_id, course_id, skill_id, item_id, module_id, known_at, opportunity,
-            is_first_attempt, is_correct, error_type, log_seconds, log_seconds_mean_of_last_20,
-            log_seconds_count_of_last_20, p_mastery_before, p_mastery_after, response_number
-        from marts.responses
-        where learner_id in (select cast(learner_id as uuid) from asked_notes)
-            and known_at < (select max(written_at) from asked_notes)
-    """,
-}
-
 # Answers are numbered in order of time, so the last ones need no sorting.
 LAST_ANSWERS = """
     with latest as (
         select asked.alert_id, max(responses.response_number) as response_number
         from asked_notes as asked
-        inner join noted_responses as responses
+        inner join marts.responses as responses
             on responses.learner_id = cast(asked.learner_id as uuid)
             and responses.course_id = asked.course_id
             and responses.known_at <= asked.fired_at
@@ -85,7 +56,7 @@ LAST_ANSWERS = """
             responses.p_mastery_after, responses.response_number
         from asked_notes as asked
         inner join latest on asked.alert_id = latest.alert_id
-        inner join noted_responses as responses
+        inner join marts.responses as responses
             on responses.learner_id = cast(asked.learner_id as uuid)
             and responses.course_id = asked.course_id
             and responses.response_number <= latest.response_number
@@ -97,7 +68,7 @@ LAST_ANSWERS = """
             answers.alert_id, answers.event_id,
             arg_max(events.attributes, (events.occurred_at, events.event_id)) as attributes
         from answers
-        inner join noted_events as events
+        inner join marts.events as events
             on events.learner_id = answers.learner_id
             and events.course_id = answers.course_id
             and events.item_id = answers.item_id
@@ -113,7 +84,7 @@ LAST_ANSWERS = """
     from answers
     left join presented
         on answers.alert_id = presented.alert_id and answers.event_id = presented.event_id
-    left join noted_events as own
+    left join marts.events as own
         on answers.event_id = own.event_id
     order by answers.alert_id, answers.response_number
 """
@@ -124,7 +95,7 @@ DONE = """
         asked.alert_id, events.event_type, events.actor, events.occurred_at, events.skill_id,
         events.module_id, events.item_id, events.is_activity, events.attributes
     from asked_notes as asked
-    inner join noted_events as events
+    inner join marts.events as events
         on events.learner_id = cast(asked.learner_id as uuid)
         and events.course_id = asked.course_id
         and events.known_at < asked.written_at
@@ -147,7 +118,7 @@ LAST_ACTIVITY = """
         arg_max(coalesce(events.module_id, events.item_id), (events.occurred_at, events.event_id))
             as place
     from asked_notes as asked
-    inner join noted_events as events
+    inner join marts.events as events
         on events.learner_id = cast(asked.learner_id as uuid)
         and events.course_id = asked.course_id
         and events.known_at < asked.written_at
@@ -273,8 +244,6 @@ def look_around(
     ).astype({"fired_at": "datetime64[us]", "written_at": "datetime64[us]"})
     for begin in range(0, len(asked), NOTES_AT_ONCE):
         warehouse.register("asked_notes", asked[begin : begin + NOTES_AT_ONCE])
-        for name, query in NOTED.items():
-            warehouse.execute(f"create or replace temp table {name} as {query}")
         for alert_id, answer in _answers(frame(warehouse, LAST_ANSWERS, {"answers": ANSWERS})):
             found[alert_id].answers.append(answer)
         for row in rows_of(frame(warehouse, DONE, {"recent": RECENT, "memory": MEMORY})):
@@ -282,8 +251,6 @@ def look_around(
         for row in rows_of(frame(warehouse, LAST_ACTIVITY)):
             around = found[row.alert_id]
             around.last_at, around.last_place = row.at.to_pydatetime(), _text(row.place)
-        for name in NOTED:
-            warehouse.execute(f"drop table {name}")
         warehouse.unregister("asked_notes")
     taken = [
         row
