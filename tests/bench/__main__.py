@@ -83,7 +83,7 @@ def _measure(one: OfHistory, wanted: set[str], asked: argparse.Namespace, notes:
 
 def _long_run(home: Path, asked: argparse.Namespace, findings: Findings) -> None:
     label = f"{asked.long_hours} hours of {LONG_RUN_LEARNERS} learners"
-    run = (long_run.run_hours, home, LONG_RUN_LEARNERS, asked.long_hours, _progress)
+    run = (long_run.run_hours, home, LONG_RUN_LEARNERS, asked.long_hours, long_run.tell)
     findings.long_run = _tell(label, _survived, findings.notes, label, *run)
     if findings.long_run and "cold" in asked.parts:
         until = findings.long_run.value.ends_at + HOUR
@@ -188,10 +188,6 @@ def _hour(hour: hours.HourTaken) -> str:
     )
     around = f"{hour.overhead:.1f} s of the build around its models"
     return f"{hour.events:,} events, {hour.opened:,} alerts opened: {steps}; {around}"
-
-
-def _progress(text: str) -> None:
-    print(f"\n    {text}", end=" ", flush=True)
 
 
 def _machine() -> str:

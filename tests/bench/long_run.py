@@ -57,6 +57,11 @@ class LongRun:
         return mean(self.seconds[-COMPARED:])
 
 
+def tell(text: str) -> None:
+    """Print a line of progress."""
+    print(f"\n    {text}", end=" ", flush=True)
+
+
 def run_hours(
     home: Path, learners: int, hours: int, progress: Callable[[str], None] | None = None
 ) -> LongRun:
